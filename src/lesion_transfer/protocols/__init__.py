@@ -1,0 +1,173 @@
+"""Protocols: every hyper-parameter of an experiment in one validated, immutable object.
+
+A protocol is a YAML file; the ones beside this module are named by their stem. Read
+:class:`Protocol` for what a file may say; unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from lesion_transfer.errors import UserError
+from lesion_transfer.study import Frozen
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+PROTOCOL_FOLDER = Path(__file__).parent
+
+
+class Preparation(Frozen):
+    """How a picture becomes the fixed-size RGB of the image store."""
+
+    size: int = Field(ge=8, le=2048, description="side of the stored square image, pixels")
+    crop: float = Field(
+        1.0, gt=0, le=1, description="share of each side kept by the centre crop"
+    )
+
+
+class Backbone(Frozen):
+    """The network that turns a picture into features."""
+
+    name: str = Field(
+        description="small_vgg, a keras.applications name, or a path or URI of a Keras model file"
+    )
+    feature_layer: str | None = Field(
+        None, description="layer whose output is the feature vector; None: the network's output"
+    )
+    input_scaling: str | None = Field(
+        None,
+        description="what the network expects of 0–255 RGB: none, unit (x/255), symmetric "
+        "(x/127.5 − 1), caffe or torch (their ImageNet means); None: what its family expects",
+    )
+
+
+class Augmentation(Frozen):
+    """Random changes to a training picture; the affine ones are composed into one warp."""
+
+    zoom: float = Field(1.0, ge=1, description="each axis scaled by 1/zoom to zoom, log-uniform")
+    rotation: float = Field(0.0, ge=0, le=360, description="degrees, uniform in 0 to this")
+    shear: float = Field(0.0, ge=0, lt=90, description="degrees, uniform in ± this")
+    translation: float = Field(
+        0.0, ge=0, description="uniform in ± this, as a share of the image side"
+    )
+    flip: bool = Field(False, description="mirrored left to right half of the time")
+    brightness: Share = Field(0.0, description="added, uniform in ± this share of 255")
+    contrast: Share = Field(0.0, description="multiplied around the mean, 1 ± this")
+    colour: Share = Field(0.0, description="each channel multiplied by 1 ± this")
+    cutout: Share = Field(0.0, description="side of an erased square, as a share of the image side")
+
+
+class Training(Frozen):
+    """How a network is trained, for a source or for a fold."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Positive
+    momentum: Share = Field(0.0, description="sgd only; Nesterov's")
+    weight_decay: float = Field(0.0, ge=0, description="on kernels; not on biases or norms")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="cosine falls to zero over all epochs"
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="linear rise of the learning rate")
+    dropout: Share = Field(0.0, description="between features and classifier")
+    label_smoothing: Share = 0.0
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of an average of the weights, used in their place"
+    )
+    freeze_batch_norm: bool = Field(
+        False, description="batch normalisation keeps its statistics and weights"
+    )
+    balance: bool = Field(
+        True,
+        description="every epoch, each class is resampled to the size of the largest, which is "
+        "seen once",
+    )
+    validation_share: float = Field(
+        0.1, gt=0, lt=0.5, description="stratified and grouped share of the training half"
+    )
+    select: Literal["best", "last"] = Field(
+        "best", description="the epoch kept: that of the lowest validation loss, or the last"
+    )
+    augmentation: Augmentation = Augmentation()
+
+
+class SVM(Frozen):
+    """The linear classifier on L2-normalised features (paper, section 3.2)."""
+
+    C: tuple[Positive, ...] = Field((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4), min_length=1)
+    shuffles: int = Field(10, ge=1, description="stratified shuffles that choose C by AUC")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="held out in each shuffle")
+
+
+class Protocol(Frozen):
+    """All that decides an experiment's numbers, except the data."""
+
+    name: str
+    preparation: Preparation
+    backbone: Backbone
+    pretrain: Training
+    finetune: Training
+    svm: SVM = SVM()
+    repeats: int = Field(5, ge=1, description="of two-fold cross-validation")
+    seed: int = Field(0, ge=0)
+
+
+def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protocol:
+    """Return the protocol called ``name``, or the one in the YAML file at that path.
+
+    Parameters
+    ----------
+    name
+        ``demo``, ``reimplementation``, ``paper``, ``modern``, or the path of a YAML file.
+    overrides
+        Values that replace the file's; nested as the file is, None meaning "as in the file".
+
+    Raises
+    ------
+    UserError
+        There is no such protocol, or the file is not one.
+    """
+    known = sorted(path.stem for path in PROTOCOL_FOLDER.glob("*.yaml"))
+    path = PROTOCOL_FOLDER / f"{name}.yaml" if name in known else Path(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"protocol={name}: no such protocol, and no file that can be read ({error})",
+            expected=f"one of {', '.join(known)}, or the path of a YAML file",
+        ) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"protocol={name}: {path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"protocol={name}: {path} holds no mapping",
+            expected="keys such as preparation, backbone, pretrain, finetune, svm",
+            next_step=f"start from a copy of {PROTOCOL_FOLDER / 'demo.yaml'}",
+        )
+    try:
+        return Protocol.model_validate(_merged({"name": path.stem, **content}, overrides or {}))
+    except ValidationError as error:
+        wrong = "\n".join(
+            f"  {'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})"
+            for item in error.errors()[:10]
+        )
+        raise UserError(
+            f"protocol={name}: {path} is no valid protocol:\n{wrong}",
+            next_step=f"compare it with {PROTOCOL_FOLDER / 'demo.yaml'}",
+        ) from error
+
+
+def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        if isinstance(value, dict):
+            merged[key] = _merged(merged.get(key) or {}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
