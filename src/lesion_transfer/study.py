@@ -34,9 +34,7 @@ def digest(*parts: Any) -> str:
             return value.model_dump(mode="json")
         raise TypeError(f"{type(value).__name__} has no canonical JSON")
 
-    text = json.dumps(
-        parts, default=plain, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    text = json.dumps(parts, default=plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -147,7 +145,7 @@ class Source(Frozen):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``none``, ``imagenet``, ``imagenet+retinopathy``, …
+        """Read ``none``, ``imagenet``, ``imagenet+retinopathy`` and the like.
 
         Raises
         ------

@@ -25,9 +25,7 @@ class Preparation(Frozen):
     """How a picture becomes the fixed-size RGB of the image store."""
 
     size: int = Field(ge=8, le=2048, description="side of the stored square image, pixels")
-    crop: float = Field(
-        1.0, gt=0, le=1, description="share of each side kept by the centre crop"
-    )
+    crop: float = Field(1.0, gt=0, le=1, description="share of each side kept by the centre crop")
 
 
 class Backbone(Frozen):

@@ -1,0 +1,55 @@
+"""Pictures of the user's own, listed in a CSV file.
+
+``data_root`` is the file, or a folder with ``labels.csv`` in it. Columns: ``image_id``, ``path``
+(relative to the file), ``diagnosis`` (any spelling that ``canonical_diagnosis`` knows); and, if
+wanted, ``group_id`` (images of one lesion or patient share it; empty: the image itself) and
+``split`` (train, validation, test or empty). A path that leaves the file's folder is refused.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator
+from pathlib import Path
+
+from lesion_transfer.data.dataset import FileAdapter
+from lesion_transfer.data.records import SPLITS, ImageRecord, canonical_diagnosis
+from lesion_transfer.data.tables import Row, read_table
+
+
+def _read(root: Path, name: str) -> Iterator[ImageRecord]:
+    table = root / "labels.csv" if root.is_dir() else root
+    for row in read_table(table, ("image_id", "path", "diagnosis")):
+        for column in ("image_id", "path", "diagnosis"):
+            if not row[column]:
+                raise row.refusal(column, "a value")
+        if row.get("split") not in SPLITS:
+            raise row.refusal("split", "train, validation, test or nothing")
+        yield ImageRecord(
+            image_id=row["image_id"],
+            group_id=row.get("group_id") or row["image_id"],
+            diagnosis=canonical_diagnosis(row["diagnosis"]),
+            dataset=name,
+            path=_inside(table.parent, row),
+            split=row.get("split"),
+        )
+
+
+def _inside(folder: Path, row: Row) -> Path:
+    path = Path(os.path.normpath(folder / row["path"]))
+    if not path.is_relative_to(folder):
+        raise row.refusal(
+            "path",
+            f"a path inside {folder}",
+            "move the pictures into that folder, or the table to the folder above them",
+        )
+    return path
+
+
+ADAPTER = FileAdapter(
+    name="csv",
+    layout="a CSV file (or a folder with labels.csv) of image_id, path, diagnosis[, group_id]"
+    "[, split]",
+    read=_read,
+    own_name=True,
+)

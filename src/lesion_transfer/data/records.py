@@ -1,0 +1,133 @@
+"""Image records: one row per labelled picture, in the platform's own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from lesion_transfer.errors import UserError
+
+SPLITS = ("", "train", "validation", "test")
+"""The parts of an official split; empty where the data set has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One labelled picture.
+
+    Attributes
+    ----------
+    image_id
+        Unique within its data set.
+    group_id
+        The lesion, patient or eye that the picture shows; a group is never split.
+    diagnosis
+        Canonical name, see :func:`canonical_diagnosis`.
+    dataset
+        Name of the data set.
+    path
+        Absolute path of the file; None for a picture that is drawn and not read.
+    split
+        The part of the official split it belongs to, one of :data:`SPLITS`.
+    """
+
+    image_id: str
+    group_id: str
+    diagnosis: str
+    dataset: str
+    path: Path | None = None
+    split: str = ""
+
+
+_ALIASES = {
+    "mel": "melanoma",
+    "malignant_melanoma": "melanoma",
+    "melanoma_in_situ": "melanoma",
+    "nv": "nevus",
+    "melanocytic_nevus": "nevus",
+    "dysplastic_nevus": "clark_nevus",
+    "atypical_nevus": "clark_nevus",
+    "reed_nevus": "spitz_nevus",
+    "reed_or_spitz_nevus": "spitz_nevus",
+    "bcc": "basal_cell_carcinoma",
+    "scc": "squamous_cell_carcinoma",
+    "ak": "actinic_keratosis",
+    "akiec": "actinic_keratosis",
+    "actinic_keratoses": "actinic_keratosis",
+    "sk": "seborrheic_keratosis",
+    "seborrhoeic_keratosis": "seborrheic_keratosis",
+    "bkl": "benign_keratosis",
+    "benign_keratosis_like_lesion": "benign_keratosis",
+    "benign_keratosis_like_lesions": "benign_keratosis",
+    "pigmented_benign_keratosis": "benign_keratosis",
+    "df": "dermatofibroma",
+    "vasc": "vascular_lesion",
+    "vascular": "vascular_lesion",
+    "vascular_lesions": "vascular_lesion",
+    "solar_lentigo": "lentigo",
+    "lentigo_simplex": "lentigo",
+    "lentigo_nos": "lentigo",
+}
+
+
+def snake_case(text: str) -> str:
+    """Return ``text`` in lower case, its runs of other than letters and digits as one ``_``."""
+    return re.sub(r"[\W_]+", "_", text.strip().lower()).strip("_")
+
+
+def canonical_diagnosis(text: str) -> str:
+    """Return the platform's name for a diagnosis.
+
+    Abbreviations and spellings of the public archives become the names in
+    ``study.LESION_DIAGNOSES``; any other name is kept in snake case, so that design ``native``
+    accepts every label.
+
+    >>> canonical_diagnosis("Basal Cell Carcinoma"), canonical_diagnosis("NV")
+    ('basal_cell_carcinoma', 'nevus')
+    """
+    name = re.sub(r"(^|_)(nevi|naevi|naevus)$", r"\1nevus", snake_case(text))
+    return _ALIASES.get(name, name)
+
+
+def validate_records(records: Iterable[ImageRecord], where: str) -> tuple[ImageRecord, ...]:
+    """Return the records sorted by ``image_id``, or refuse them.
+
+    Parameters
+    ----------
+    where
+        What they were read from, for the message.
+
+    Raises
+    ------
+    UserError
+        There is none, an ``image_id`` occurs twice, or a field is empty or unknown.
+    """
+    ordered = tuple(sorted(records, key=lambda record: record.image_id))
+    if not ordered:
+        raise UserError(
+            f"{where}: no labelled image",
+            expected="at least one image with a label",
+            next_step="check that data_root is the folder of the data set",
+        )
+    for record in ordered:
+        for field in ("image_id", "group_id", "diagnosis"):
+            if not getattr(record, field):
+                raise UserError(f"{where}: image {record.image_id!r} has an empty {field}")
+        if record.split not in SPLITS:
+            raise UserError(
+                f"{where}: image {record.image_id!r} has split={record.split!r}",
+                expected="train, validation, test or nothing",
+            )
+    twice = sorted(
+        {first.image_id for first, second in pairwise(ordered) if first.image_id == second.image_id}
+    )
+    if twice:
+        raise UserError(
+            f"{where}: {len(twice)} image_id(s) occur more than once: {', '.join(twice[:5])}",
+            expected="every image_id once",
+            next_step="remove the repeated rows, or give the images different ids",
+        )
+    return ordered

@@ -1,0 +1,79 @@
+"""CSV files with errors that name the file, the line and the column."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesion_transfer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a CSV file; values without surrounding white space."""
+
+    path: Path
+    line: int
+    values: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.values[column]
+
+    def get(self, column: str) -> str:
+        """Return the value, or nothing where the file has no such column."""
+        return self.values.get(column, "")
+
+    def refusal(self, column: str, expected: str, next_step: str = "") -> UserError:
+        """Return the error that refuses this row's value of ``column``."""
+        return UserError(
+            f"{self.path}, line {self.line}, column {column}: {self.get(column)!r}",
+            expected=expected,
+            next_step=next_step or "correct the line",
+        )
+
+
+def read_table(path: Path, required: Iterable[str]) -> list[Row]:
+    """Read a comma-separated UTF-8 file whose first line names its columns.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, lacks a required column, or has a line of another length.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(path, header, tuple(required))
+            rows = []
+            for fields in reader:
+                if not any(field.strip() for field in fields):
+                    continue
+                if len(fields) != len(header):
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: {len(fields)} values",
+                        expected=f"{len(header)}, one for each of {', '.join(header)}",
+                        next_step='correct the line; a value with a comma is put in "quotes"',
+                    )
+                values = dict(zip(header, (field.strip() for field in fields), strict=True))
+                rows.append(Row(path, reader.line_num, values))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{path} cannot be read as a table: {error}",
+            expected="a comma-separated file in UTF-8",
+        ) from error
+    return rows
+
+
+def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
+    missing = [name for name in required if name not in header]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if missing:
+        raise UserError(
+            f"{path}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}",
+            expected=f"the columns {', '.join(required)}",
+        )
+    if repeated:
+        raise UserError(f"{path}, line 1: the column {', '.join(repeated)} occurs twice")

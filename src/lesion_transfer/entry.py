@@ -1,0 +1,58 @@
+"""The entry points: request → stage → what is printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import cast
+
+from lesion_transfer.cli import main
+from lesion_transfer.outcome import Outcome, show
+from lesion_transfer.stages.requests import ENTRY_POINTS, Request
+
+STAGES: dict[str, str] = {
+    "main": "study.study",
+    "preprocess": "preprocess.preprocess",
+    "pretrain": "pretrain.pretrain",
+    "finetune": "folds.finetune",
+    "extract": "folds.extract",
+    "evaluate": "folds.evaluate",
+    "compare": "compare.compare",
+}
+"""The function of each, below ``lesion_transfer.stages``; a test checks that their types fit."""
+
+EXAMPLES: dict[str, str] = {
+    "main": "models=D,E folds=1x1",
+    "preprocess": "target=isic2017 data_root=/data/isic2017",
+    "pretrain": "source=retinopathy source_data=eyepacs source_root=/data/eyepacs",
+    "finetune": "source=imagenet folds=1x1,1x2",
+    "extract": "source=imagenet finetune=false",
+    "evaluate": "source=imagenet design=malignant_vs_benign",
+    "compare": "design=melanoma_vs_benign",
+}
+"""Parameters worth trying first; a test parses every one of them."""
+
+
+def run_entry_point(name: str, argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments, call the stage, print what was done; return the exit code."""
+    return main(
+        ENTRY_POINTS[name],
+        lambda request: show(stage(name)(request)),
+        argv,
+        command=f"python -m lesion_transfer {name}",
+        examples=[mlflow_command(name)],
+    )
+
+
+def stage(name: str) -> Callable[[Request], Outcome]:
+    """Import the stage of an entry point: seconds, for TensorFlow and MLflow come with it."""
+    module, function = STAGES[name].split(".")
+    found = getattr(import_module(f"lesion_transfer.stages.{module}"), function)
+    return cast(Callable[[Request], Outcome], found)
+
+
+def mlflow_command(name: str) -> str:
+    """Return an example command line of the entry point."""
+    entry = [] if name == "main" else ["-e", name]
+    values = [word for pair in EXAMPLES[name].split() for word in ("-P", pair)]
+    return " ".join(["mlflow", "run", ".", *entry, *values])

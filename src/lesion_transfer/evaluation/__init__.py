@@ -1,0 +1,1 @@
+"""Evaluation: numpy in, numbers out. No MLflow, no Keras, no files."""

@@ -1,0 +1,1 @@
+"""Networks: backbones, their weights, and the SVM head folded in."""

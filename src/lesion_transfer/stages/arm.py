@@ -1,0 +1,224 @@
+"""An arm made concrete: its data, labels, splits, source, and the key of every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from lesion_transfer.data.designs import labels_for
+from lesion_transfer.data.splits import Partition, five_by_two, fold_indices, holdout
+from lesion_transfer.data.store import ImageStore
+from lesion_transfer.models.backbones import Backbone
+from lesion_transfer.protocols import Protocol
+from lesion_transfer.stages.preprocess import prepared
+from lesion_transfer.stages.pretrain import SourceNetwork, find_backbone, flat, source_network
+from lesion_transfer.stages.requests import ArmRequest
+from lesion_transfer.stages.workspace import Workspace
+from lesion_transfer.study import SCHEMA_VERSION, Arm, Design, Fold, Source, digest, parse_folds
+from lesion_transfer.tracking import Kind, Tag, Unit
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldRows:
+    """Positions among the arm's images: ``kept`` + ``validation`` are the training half."""
+
+    train: Rows
+    test: Rows
+    kept: Rows
+    validation: Rows
+
+
+@dataclass(frozen=True)
+class PlannedArm:
+    """Everything that the folds of an arm share.
+
+    Attributes
+    ----------
+    rows, labels
+        The design's images in the store, and their classes.
+    folds
+        The folds asked for.
+    """
+
+    arm: Arm
+    protocol: Protocol
+    backbone: Backbone
+    source: SourceNetwork
+    store: ImageStore
+    rows: Rows
+    labels: Rows
+    classes: tuple[str, ...]
+    folds: tuple[Fold, ...]
+
+    @cached_property
+    def groups(self) -> npt.NDArray[np.object_]:
+        """What must never be split, one per image of the design."""
+        return self.store.index["group_id"].to_numpy(object)[self.rows]
+
+    @cached_property
+    def ids(self) -> npt.NDArray[np.object_]:
+        """Image ids, one per image of the design."""
+        return self.store.index["image_id"].to_numpy(object)[self.rows]
+
+    @cached_property
+    def partitions(self) -> tuple[Partition, ...]:
+        """The partitions of the protocol's repeats."""
+        return five_by_two(
+            self.labels,
+            self.groups.tolist(),
+            self.protocol.seed,
+            self.protocol.repeats,
+            self.classes,
+        )
+
+    def fold_rows(self, fold: Fold) -> FoldRows:
+        """Split a fold's images; the validation part comes from the training half alone."""
+        train, test = fold_indices(self.partitions, fold)
+        kept, validation = holdout(
+            self.labels[train],
+            self.groups[train].tolist(),
+            self.protocol.finetune.validation_share,
+            self.protocol.seed,
+        )
+        return FoldRows(train, test, train[kept], train[validation])
+
+    # --- keys: each step's holds just what decides that step's result
+
+    @property
+    def _data(self) -> tuple[str, Design]:
+        return self.store.digest, self.arm.design
+
+    def network_key(self, fold: Fold) -> str:
+        """Key of the network that gives the features."""
+        if not self.arm.model.finetune:
+            return self.source.key
+        return digest(
+            SCHEMA_VERSION,
+            "network",
+            self.source.key,
+            *self._data,
+            fold,
+            self.protocol.finetune,
+            self.protocol.seed,
+        )
+
+    def features_key(self, fold: Fold) -> str:
+        """Key of the features; a frozen network's are the same for all folds and designs."""
+        return digest(SCHEMA_VERSION, "features", self.network_key(fold), self.store.digest)
+
+    def fold_key(self, fold: Fold) -> str:
+        """Key of the fold's evaluation; holds the arm's names, so that each arm has its runs."""
+        return digest(
+            SCHEMA_VERSION,
+            "fold",
+            self.arm,
+            self.features_key(fold),
+            *self._data,
+            fold,
+            self.protocol.svm,
+            self.protocol.seed,
+        )
+
+    @property
+    def arm_key(self) -> str:
+        """Key of the arm: that of all its protocol's folds, whichever were asked for."""
+        return digest(
+            SCHEMA_VERSION,
+            "arm",
+            self.arm,
+            *self._data,
+            self.source.key,
+            self.protocol.finetune if self.arm.model.finetune else None,
+            self.protocol.svm,
+            self.protocol.repeats,
+        )
+
+    # --- how the runs show it
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The flat names that tags, params and filters use."""
+        arm = self.arm
+        return {
+            "dataset": arm.dataset,
+            "dataset_digest": self.store.digest[:16],
+            "design": arm.design.value,
+            "model": arm.model.letter,
+            "source": str(arm.model.source),
+            "finetune": str(arm.model.finetune).lower(),
+            "backbone": arm.backbone,
+            "protocol": arm.protocol,
+            "image_size": str(arm.image_size),
+            "seed": str(arm.seed),
+            "arm": self.arm_key[:16],
+            "folds_expected": str(2 * self.protocol.repeats),
+        } | ({Tag.STAND_IN: self.source.stand_in} if self.source.stand_in else {})
+
+    def unit(self) -> Unit:
+        """Describe the arm's run."""
+        arm = self.arm
+        tuned = "fine-tuned on each training half" if arm.model.finetune else "frozen"
+        note = f"\n\n**Note:** {self.source.stand_in}." if self.source.stand_in else ""
+        return Unit(
+            kind=Kind.ARM,
+            key=self.arm_key,
+            name=f"{arm.model.letter} · {arm.design.value} · {arm.dataset}",
+            description=f"{arm.backbone} at {arm.image_size} px from source {arm.model.source}, "
+            f"{tuned}; linear SVM on its features. Mean and spread over "
+            f"{self.protocol.repeats}×2 folds.{note}",
+            identity=self.identity,
+            params=self._params(),
+        )
+
+    def fold_unit(self, fold: Fold) -> Unit:
+        """Describe a fold's run."""
+        arm = self.arm
+        return Unit(
+            kind=Kind.FOLD,
+            key=self.fold_key(fold),
+            name=f"{arm.model.letter} · {arm.design.value} · {fold}",
+            description=f"Repeat {fold.repeat}: train on half {fold.half}, test on the other.",
+            identity=self.identity
+            | {"fold": str(fold), "repeat": str(fold.repeat), "half": str(fold.half)},
+            params=self._params(),
+        )
+
+    def _params(self) -> dict[str, str]:
+        protocol = self.protocol
+        training = flat(protocol.finetune.model_dump(), "finetune")
+        return (training if self.arm.model.finetune else {}) | flat(
+            protocol.svm.model_dump(), "svm"
+        )
+
+
+def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
+    """Resolve a request: build or find its store and source network, and label its images.
+
+    Raises
+    ------
+    UserError
+        A parameter, data set or model file cannot be used.
+    """
+    protocol = request.load_protocol()
+    folds = parse_folds(request.folds, protocol.repeats)
+    backbone = find_backbone(ws, protocol)
+    data = prepared(
+        ws, request.target, request.data_root, protocol.preparation, request.max_rejected
+    )
+    rows, labels, classes = labels_for(request.design, data.store.index)
+    arm = Arm(
+        dataset=data.store.dataset,
+        design=request.design,
+        model=request.model,
+        backbone=backbone.name,
+        protocol=protocol.name,
+        image_size=protocol.preparation.size,
+        seed=protocol.seed,
+    )
+    source = source_network(ws, request, protocol, backbone, Source.parse(request.source))
+    return PlannedArm(arm, protocol, backbone, source, data.store, rows, labels, classes, folds)

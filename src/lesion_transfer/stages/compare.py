@@ -1,0 +1,156 @@
+"""Compare: query the folds on the tracking server and rebuild the results table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lesion_transfer.errors import UserError
+from lesion_transfer.evaluation.statistics import summarise
+from lesion_transfer.reporting import render
+from lesion_transfer.reporting.page import html
+from lesion_transfer.reporting.plot import results_figure
+from lesion_transfer.reporting.style import figure_png
+from lesion_transfer.reporting.table import ResultsTable, results_tables
+from lesion_transfer.stages.requests import CompareRequest
+from lesion_transfer.stages.workspace import Workspace, workspace
+from lesion_transfer.study import SCHEMA_VERSION, digest
+from lesion_transfer.tracking import COMPLETE, Kind, StoredRun, Tag, Unit
+
+CELL = ["dataset", "backbone", "protocol", "image_size", "design", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The tables, the files they were written to, and notes for the reader."""
+
+    tables: tuple[ResultsTable, ...]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+    run_id: str
+
+
+def compare(request: CompareRequest) -> Comparison:
+    """Rebuild the table from every complete fold that the request lets through.
+
+    Raises
+    ------
+    UserError
+        There is none.
+    """
+    given = {
+        "design": request.design.value if request.design else None,
+        "dataset": request.dataset,
+        "backbone": request.backbone,
+        "protocol": request.protocol,
+    }
+    tags = {name: value for name, value in given.items() if value is not None}
+    with workspace(request) as ws:
+        ws.progress.now("reading the tracking server")
+        found = ws.tracker.search({Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, **tags})
+        wanted = request.models.split(",") if request.models else None
+        folds = [run for run in found if wanted is None or run.tags["model"] in wanted]
+        if not folds:
+            raise UserError(
+                f"no complete fold on {ws.tracker.uri} matches "
+                + (", ".join(f"{name}={value}" for name, value in tags.items()) or "this study"),
+                next_step="run a study first (mlflow run .), or check MLFLOW_TRACKING_URI and "
+                "MLFLOW_EXPERIMENT_NAME",
+            )
+        return compared(ws, folds, request.out, adopt=True)
+
+
+def compared(
+    ws: Workspace, folds: Iterable[StoredRun], out: Path, *, adopt: bool = False
+) -> Comparison:
+    """Build the tables of these folds, write them to ``out`` and log them."""
+    arms, notes = arm_results(folds)
+    tables = results_tables(arms)
+    figures = [figure_png(results_figure(table)) for table in tables]
+    content: dict[str, str | bytes] = {
+        "results.md": "\n\n".join(render.markdown(table) for table in tables),
+        "results.csv": render.csv(tables),
+        "results.html": html(tables, figures),
+    }
+    content |= {f"results_{number}.png": png for number, png in enumerate(figures, start=1)}
+    content["folds.csv"] = _fold_table(arms).to_csv(index=False)
+    files = tuple(_write(out / name, data) for name, data in content.items())
+    key = digest(SCHEMA_VERSION, "comparison", sorted(sum(arms["fold_runs"], ())))
+    known = ws.tracker.find(key) if ws.reusable(key) else None
+    if known is not None:
+        return Comparison(tables, files, notes, known.id)
+    unit = Unit(
+        kind=Kind.COMPARISON,
+        key=key,
+        name=f"comparison · {', '.join(sorted({table.dataset for table in tables}))}",
+        description=str(content["results.md"]),
+        identity={"dataset": ",".join(sorted({table.dataset for table in tables}))},
+    )
+    with ws.tracker.open(unit, adopt=adopt) as run:
+        run.metrics({"arms": len(arms), "folds": int(arms["n_folds"].sum())})
+        for path in files:
+            run.file(path)
+        run.complete()
+    return Comparison(tables, files, notes, run.id)
+
+
+def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Sum folds up into a row per arm, as :func:`results_tables` reads them.
+
+    Where several arms claim one cell (another seed, data that has changed, an edited protocol),
+    the one with the newest fold is shown, and a note says so.
+    """
+    by_arm: dict[str, list[StoredRun]] = {}
+    for run in folds:
+        by_arm.setdefault(run.tags["arm"], []).append(run)
+    newest_last = sorted(by_arm.values(), key=lambda runs: max(run.start_time for run in runs))
+    cells: dict[tuple[str, ...], list[StoredRun]] = {}
+    notes = []
+    for runs in newest_last:
+        cell = tuple(runs[0].tags[name] for name in CELL)
+        if cell in cells:
+            notes.append(
+                f"{' · '.join(cell)}: several arms differ in seed, data or protocol values; "
+                "the newest is shown"
+            )
+        cells[cell] = runs
+    rows = []
+    for runs in cells.values():
+        runs.sort(key=lambda run: run.tags["fold"])
+        tags, scores = runs[0].tags, [run.metrics["auc"] for run in runs]
+        summary = summarise(scores)
+        rows.append(
+            {name: tags[name] for name in CELL}
+            | {
+                "image_size": int(tags["image_size"]),
+                "source": tags["source"],
+                "finetune": tags["finetune"] == "true",
+                "stand_in": tags.get(Tag.STAND_IN, ""),
+                "n_folds": summary.n,
+                "expected_folds": int(tags["folds_expected"]),
+                "mean": summary.mean,
+                "sd": summary.sd,
+                "ci_low": summary.ci_low,
+                "ci_high": summary.ci_high,
+                "run_id": tags.get("mlflow.parentRunId", ""),
+                "folds": tuple(scores),
+                "fold_names": tuple(run.tags["fold"] for run in runs),
+                "fold_runs": tuple(run.id for run in runs),
+            }
+        )
+    return pd.DataFrame(rows), tuple(notes)
+
+
+def _fold_table(arms: pd.DataFrame) -> pd.DataFrame:
+    columns = ["fold_names", "folds", "fold_runs"]
+    table = arms[[*CELL, *columns]].explode(columns)
+    return table.rename(columns={"fold_names": "fold", "folds": "auc", "fold_runs": "run_id"})
+
+
+def _write(path: Path, data: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path

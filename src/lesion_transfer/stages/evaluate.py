@@ -1,0 +1,158 @@
+"""Evaluate: a fold's SVM, its predictions and metrics, and the fold model logged."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lesion_transfer.evaluation.metrics import fold_metrics
+from lesion_transfer.evaluation.svm import LinearHead, fit_head
+from lesion_transfer.models.fold_model import compose, disagreement, head_model
+from lesion_transfer.reporting.figures import roc_figure
+from lesion_transfer.stages.arm import PlannedArm
+from lesion_transfer.stages.extract import FoldFeatures, fold_features
+from lesion_transfer.stages.finetune import FOLD_MODEL, stored_network
+from lesion_transfer.stages.workspace import Workspace
+from lesion_transfer.study import Fold
+from lesion_transfer.tracking import Run, Tag
+
+HEAD_MODEL = "model/head.keras"
+PREDICTIONS_FILE = "predictions.parquet"
+CHECKED_IMAGES = 8
+TOLERANCE = 1e-3
+"""Of probabilities, between the fold model in float32 and scikit-learn in float64: enough to catch
+a wrong layer; the decision function agrees to 1e-4, which tests hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """A fold's test half: labels (n,), decision values (n,) or (n, K), the class names."""
+
+    labels: npt.NDArray[np.int64]
+    decision: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64]
+
+
+def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> float:
+    """Score one fold, log everything it is to be judged and reused by, and return its AUC."""
+    started = time.monotonic()
+    data = fold_features(ws, planned, fold, run)
+    split = planned.fold_rows(fold)
+    ws.progress.now(f"{run.unit.name} · SVM")
+    head = fit_head(
+        data.features[split.train],
+        planned.labels[split.train],
+        planned.classes,
+        planned.protocol.svm,
+        planned.protocol.seed,
+        gram=None if data.gram is None else data.gram[np.ix_(split.train, split.train)],
+    )
+    tested = data.features[split.test]
+    found = Predictions(
+        planned.labels[split.test], head.decision(tested), head.probabilities(tested)
+    )
+    metrics = fold_metrics(found.labels, found.decision, found.probabilities, planned.classes)
+    _log_model(ws, planned, fold, run, data, head)
+    run.metrics(metrics)
+    run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
+    run.metrics({"seconds": time.monotonic() - started, "peak_memory_mb": peak_memory_mb()})
+    run.table(_prediction_table(planned, split.test, found), PREDICTIONS_FILE)
+    run.table(_split_table(planned, fold), "split.csv")
+    run.figure(roc_figure(found.labels, found.decision, planned.classes, run.unit.name), "roc.png")
+    return metrics["auc"]
+
+
+def _log_model(
+    ws: Workspace,
+    planned: PlannedArm,
+    fold: Fold,
+    run: Run,
+    data: FoldFeatures,
+    head: LinearHead,
+) -> None:
+    """Log the fold model; for a frozen arm, whose folds share one network, the head alone."""
+    model, name = head_model(head), HEAD_MODEL
+    inputs: npt.NDArray[Any] = data.features[:CHECKED_IMAGES]
+    if planned.arm.model.finetune:
+        network = data.network
+        if network is None:
+            stored = ws.tracker.find_part(Tag.NETWORK_KEY, planned.network_key(fold))
+            if stored is None:
+                raise ValueError(f"the network of {run.unit.name} has gone from the server")
+            network = stored_network(ws, stored.id)
+        model, name = compose(network, model), FOLD_MODEL
+        inputs = planned.store.images[planned.rows[:CHECKED_IMAGES]]
+    error = disagreement(model, inputs, head.probabilities(data.features[:CHECKED_IMAGES]))
+    if not error <= TOLERANCE:
+        raise ArithmeticError(
+            f"the fold model's probabilities differ from scikit-learn's by {error:.2g}; "
+            f"{TOLERANCE:g} is allowed"
+        )
+    run.metrics({"fold_model_error": error})
+    with ws.scratch() as folder:
+        path = folder / Path(name).name
+        model.save(path)
+        run.file(path, "model")
+    if planned.arm.model.finetune:
+        run.flush()
+        run.tags({Tag.NETWORK_KEY: planned.network_key(fold)})
+
+
+def _prediction_table(
+    planned: PlannedArm, test: npt.NDArray[np.int64], found: Predictions
+) -> pd.DataFrame:
+    columns: dict[str, object] = {
+        "image_id": planned.ids[test],
+        "group_id": planned.groups[test],
+        "label": np.array(planned.classes, object)[found.labels],
+    }
+    decisions = found.decision.reshape(len(test), -1)
+    names = planned.classes[-decisions.shape[1] :]
+    columns |= {f"decision_{name}": decisions[:, i] for i, name in enumerate(names)}
+    columns |= {
+        f"probability_{name}": found.probabilities[:, i] for i, name in enumerate(planned.classes)
+    }
+    return pd.DataFrame(columns)
+
+
+def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
+    """Read what :func:`evaluate_fold` logged."""
+    frame = pd.read_parquet(path)
+    labels = (
+        frame["label"].map({name: i for i, name in enumerate(classes)}).to_numpy().astype(np.int64)
+    )
+    decisions = frame.filter(regex="^decision_").to_numpy(np.float64)
+    probabilities = frame[[f"probability_{name}" for name in classes]].to_numpy(np.float64)
+    return Predictions(
+        labels, decisions[:, 0] if decisions.shape[1] == 1 else decisions, probabilities
+    )
+
+
+def _split_table(planned: PlannedArm, fold: Fold) -> pd.DataFrame:
+    split = planned.fold_rows(fold)
+    part = np.full(len(planned.rows), "test", object)
+    part[split.kept] = "train"
+    # A frozen network is not trained: nothing is held out for choosing its epoch.
+    part[split.validation] = "validation" if planned.arm.model.finetune else "train"
+    return pd.DataFrame(
+        {
+            "image_id": planned.ids,
+            "group_id": planned.groups,
+            "label": np.array(planned.classes, object)[planned.labels],
+            "split": part,
+        }
+    )
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

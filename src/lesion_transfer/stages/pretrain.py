@@ -1,0 +1,256 @@
+"""Pretrain: the network of a source chain, each link trained from the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score
+
+from lesion_transfer.data.designs import labels_for
+from lesion_transfer.data.s3 import fetch_s3
+from lesion_transfer.data.splits import holdout
+from lesion_transfer.errors import UserError
+from lesion_transfer.evaluation.metrics import fold_metrics
+from lesion_transfer.models.backbones import (
+    Backbone,
+    is_file,
+    load_network,
+    no_imagenet,
+    resolve_backbone,
+)
+from lesion_transfer.protocols import Protocol
+from lesion_transfer.reporting.figures import curves_figure
+from lesion_transfer.stages.preprocess import PreparedData, prepared
+from lesion_transfer.stages.requests import SYNTHETIC, NetworkRequest, PretrainRequest
+from lesion_transfer.stages.workspace import Workspace, workspace
+from lesion_transfer.study import SCHEMA_VERSION, Design, Source, digest
+from lesion_transfer.tracking import Kind, Tag, Unit
+from lesion_transfer.training.batches import Examples
+from lesion_transfer.training.loop import Trainer
+from lesion_transfer.training.predict import predict
+
+NETWORK_FILE = "network.keras"
+HELD_OUT_SHARE = 0.2
+STAND_IN = (
+    "the demo's “imagenet” is a stand-in: a network trained on drawn shapes and textures, "
+    "not on ImageNet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNetwork:
+    """A network to start from.
+
+    Attributes
+    ----------
+    key
+        Digest of all that decides its weights.
+    build
+        Makes the network: RGB 0–255 → features.
+    run_id
+        The run that holds it; None for random weights, which the seed gives again.
+    stand_in
+        Says so where a link is not what its name promises; else empty.
+    """
+
+    key: str
+    build: Callable[[], Any]
+    run_id: str | None
+    stand_in: str = ""
+
+
+def pretrain(request: PretrainRequest) -> SourceNetwork:
+    """Train and log the source network of the request's chain, or find it.
+
+    Raises
+    ------
+    UserError
+        A parameter, data set or model file cannot be used.
+    """
+    protocol = request.load_protocol()
+    source = Source.parse(request.source)
+    if not source.chain:
+        raise UserError(
+            "source=none has nothing to train",
+            expected="a chain such as retinopathy, imagenet or imagenet+retinopathy",
+        )
+    with workspace(request) as ws:
+        backbone = find_backbone(ws, protocol)
+        return source_network(ws, request, protocol, backbone, source, adopt=True)
+
+
+def find_backbone(ws: Workspace, protocol: Protocol) -> Backbone:
+    """Return the protocol's backbone, fetching its file from S3 or the tracking server."""
+    name = protocol.backbone.name
+    if name.startswith("s3://"):
+        return resolve_backbone(protocol.backbone, fetch_s3(name, ws.cache / "files"))
+    if name.startswith(("models:/", "runs:/")):
+        path = ws.tracker.download(name)
+        files = [path] if path.is_file() else sorted(path.rglob("*.keras"))
+        if len(files) != 1:
+            raise UserError(
+                f"backbone={name} holds {len(files)} Keras model files",
+                expected="exactly one; for a run, runs:/<run id>/<path of the .keras file>",
+            )
+        return resolve_backbone(protocol.backbone, files[0])
+    if is_file(name):
+        return resolve_backbone(protocol.backbone, Path(name).expanduser())
+    return resolve_backbone(protocol.backbone)
+
+
+def source_network(
+    ws: Workspace,
+    request: NetworkRequest,
+    protocol: Protocol,
+    backbone: Backbone,
+    source: Source,
+    *,
+    adopt: bool = False,
+) -> SourceNetwork:
+    """Return the network of a chain, training what is missing of it."""
+    size, seed = protocol.preparation.size, protocol.seed
+    if not source.chain:
+        key = digest(SCHEMA_VERSION, "random", backbone.identity, size, seed)
+        return SourceNetwork(
+            key, lambda: backbone.build(size, imagenet=False, seed=seed), run_id=None
+        )
+    link = source.chain[-1]
+    if link == "imagenet" and backbone.has_imagenet:
+        key = digest(SCHEMA_VERSION, "imagenet", backbone.identity, size)
+        unit = _unit(key, request, protocol, backbone, source, "")
+        run_id = _logged(ws, unit, adopt, lambda: backbone.build(size, imagenet=True, seed=seed))
+        return SourceNetwork(key, lambda: _load(ws, run_id), run_id)
+    target, root, stand_in = _link_data(request, backbone, link)
+    parent = source_network(ws, request, protocol, backbone, source.parent)
+    stand_in = stand_in or parent.stand_in
+    data = prepared(ws, target, root, protocol.preparation, request.max_rejected)
+    key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, protocol.pretrain, seed)
+    unit = _unit(key, request, protocol, backbone, source, stand_in)
+    known = ws.tracker.find(key) if ws.reusable(key) else None
+    run_id = known.id if known else _trained(ws, unit, adopt, parent, data, protocol)
+    return SourceNetwork(key, lambda: _load(ws, run_id), run_id, stand_in)
+
+
+def _link_data(
+    request: NetworkRequest, backbone: Backbone, link: str
+) -> tuple[str, str | None, str]:
+    """Return the data set a link trains on, its folder, and what to say if it is a stand-in."""
+    demo = request.target == SYNTHETIC
+    if link == "imagenet":
+        if not demo:
+            raise no_imagenet(backbone)
+        return "synthetic_generic", None, STAND_IN
+    if link == "retinopathy":
+        return (
+            request.source_data or ("synthetic_retinas" if demo else "eyepacs"),
+            request.source_root,
+            "",
+        )
+    return link, request.source_root, ""
+
+
+def _unit(
+    key: str,
+    request: NetworkRequest,
+    protocol: Protocol,
+    backbone: Backbone,
+    source: Source,
+    stand_in: str,
+) -> Unit:
+    return Unit(
+        kind=Kind.SOURCE,
+        key=key,
+        name=f"source · {source} · {backbone.name}",
+        description=f"The network that fine-tuning and feature extraction start from: {source}, "
+        f"{backbone.name} at {protocol.preparation.size} px."
+        + (f"\n\n**Note:** {stand_in}." if stand_in else ""),
+        identity={
+            "source": str(source),
+            "backbone": backbone.name,
+            "protocol": protocol.name,
+            "image_size": str(protocol.preparation.size),
+            "seed": str(protocol.seed),
+        }
+        | ({Tag.STAND_IN: stand_in} if stand_in else {}),
+        params=flat(protocol.pretrain.model_dump(), "pretrain"),
+    )
+
+
+def _logged(ws: Workspace, unit: Unit, adopt: bool, build: Callable[[], Any]) -> str:
+    """Log a network that needs no training, once."""
+    known = ws.tracker.find(unit.key) if ws.reusable(unit.key) else None
+    if known is not None:
+        return known.id
+    ws.progress.now(unit.name)
+    with ws.tracker.open(unit, adopt=adopt) as run, ws.scratch() as folder:
+        build().save(folder / NETWORK_FILE)
+        run.file(folder / NETWORK_FILE)
+        run.complete()
+    ws.made.add(unit.key)
+    return run.id
+
+
+def _trained(
+    ws: Workspace,
+    unit: Unit,
+    adopt: bool,
+    parent: SourceNetwork,
+    data: PreparedData,
+    protocol: Protocol,
+) -> str:
+    """Train a link on its data set's own labels; score it on images held out from it."""
+    store, spec = data.store, protocol.pretrain
+    rows, labels, classes = labels_for(Design.NATIVE, store.index)
+    groups = store.index["group_id"].to_numpy(object)[rows]
+    rest, held_out = holdout(labels, groups.tolist(), HELD_OUT_SHARE, protocol.seed)
+    kept, validation = holdout(
+        labels[rest], groups[rest].tolist(), spec.validation_share, protocol.seed
+    )
+    kept, validation = rest[kept], rest[validation]
+
+    def examples(chosen: np.ndarray) -> Examples:
+        return Examples(store.images, rows[chosen], labels[chosen])
+
+    with ws.tracker.open(unit, adopt=adopt) as run, ws.scratch() as folder:
+
+        def on_epoch(row: dict[str, float]) -> None:
+            run.metrics(row, step=int(row["epoch"]))
+            ws.progress.now(f"{unit.name} · epoch {int(row['epoch'])}/{spec.epochs}")
+
+        trainer = Trainer(parent.build(), len(classes), spec)
+        fit = trainer.fit(
+            trainer.network.get_weights(),
+            examples(kept),
+            examples(validation),
+            protocol.seed,
+            on_epoch,
+        )
+        scores = predict(trainer.model, store.images, rows[held_out])
+        truth = labels[held_out]
+        metrics = fold_metrics(truth, scores, scores, classes)
+        metrics["kappa"] = cohen_kappa_score(truth, scores.argmax(axis=1), weights="quadratic")
+        run.metrics({f"held_out_{name}": value for name, value in metrics.items()})
+        run.metrics({"best_epoch": fit.best_epoch})
+        run.figure(curves_figure(fit.history, fit.best_epoch, unit.name), "curves.png")
+        trainer.network.save(folder / NETWORK_FILE)
+        run.file(folder / NETWORK_FILE)
+        run.complete()
+    ws.made.add(unit.key)
+    return run.id
+
+
+def _load(ws: Workspace, run_id: str) -> Any:
+    return load_network(ws.tracker.artifact(run_id, NETWORK_FILE))
+
+
+def flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
+    """Flatten nested parameters to ``prefix.name``, as MLflow's filters and charts want them."""
+    flattened: dict[str, str] = {}
+    for name, value in values.items():
+        path = f"{prefix}.{name}"
+        flattened |= flat(value, path) if isinstance(value, dict) else {path: str(value)}
+    return flattened

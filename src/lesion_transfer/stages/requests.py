@@ -1,0 +1,262 @@
+"""One model per stage: the single description of its parameters.
+
+The command line, ``MLproject`` and the README's tables are made from these classes; nothing else
+lists a parameter. A value left empty means "not given": MLflow projects hand over every parameter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lesion_transfer.errors import UserError
+from lesion_transfer.protocols import Protocol, load_protocol
+from lesion_transfer.study import LESION_DESIGNS, MODELS, Design, Model, Source
+
+SYNTHETIC = "synthetic"
+
+
+class Request(BaseModel):
+    """What every stage accepts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    summary: ClassVar[str]
+    """The sentence that heads ``--help``."""
+
+    cache: Path = Field(
+        Path("~/.cache/lesion_transfer"),
+        description="folder for image stores and networks; safe to delete",
+    )
+    force: bool = Field(False, description="compute anew, even where a complete run has the result")
+    debug: bool = Field(False, description="show tracebacks of errors")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_not_given(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value != ""}
+
+    @field_validator("cache")
+    @classmethod
+    def _expand_home(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+
+class DataRequest(Request):
+    """Which images, prepared how."""
+
+    target: str = Field(
+        SYNTHETIC, description="data set: synthetic, isic2017, eyepacs, folder or csv, …"
+    )
+    data_root: str | None = Field(
+        None, description="folder (or CSV file) of the data set; synthetic needs none"
+    )
+    protocol: str | None = Field(
+        None,
+        description="demo, reimplementation, paper, modern, or the path of a YAML file; not given: "
+        "demo for synthetic data, else modern",
+    )
+    image_size: int | None = Field(
+        None, ge=8, le=2048, description="side of the images in pixels; not given: the protocol's"
+    )
+    max_rejected: float = Field(
+        0.01, ge=0, le=1, description="share of unreadable images above which nothing is trained"
+    )
+    seed: int | None = Field(
+        None, ge=0, description="of splits, weights and batches; not given: the protocol's"
+    )
+
+    @field_validator("target")
+    @classmethod
+    def _known_target(cls, target: str) -> str:
+        from lesion_transfer.data.adapters import ADAPTERS
+
+        if target not in ADAPTERS:
+            raise ValueError(f"{target!r} is no data set; expected one of {', '.join(ADAPTERS)}")
+        return target
+
+    def overrides(self) -> dict[str, Any]:
+        """Return what replaces the protocol's values, nested as the protocol is."""
+        return {"preparation": {"size": self.image_size}, "seed": self.seed}
+
+    def load_protocol(self) -> Protocol:
+        """Return the protocol with this request's overrides.
+
+        Raises
+        ------
+        UserError
+            There is no such protocol, or it is not valid.
+        """
+        default = "demo" if self.target == SYNTHETIC else "modern"
+        return load_protocol(self.protocol or default, self.overrides())
+
+
+class NetworkRequest(DataRequest):
+    """Which network, from which source."""
+
+    backbone: str | None = Field(
+        None,
+        description="small_vgg, a keras.applications name, or a Keras model file (path, s3://, "
+        "models:/ or runs:/); not given: the protocol's",
+    )
+    feature_layer: str | None = Field(
+        None, description="layer that gives the features; not given: the protocol's"
+    )
+    input_scaling: str | None = Field(
+        None,
+        description="what a model file expects of 0-255 RGB: none, unit, symmetric, caffe or "
+        "torch; not given: the protocol's",
+    )
+    epochs: int | None = Field(None, ge=1, description="of fine-tuning; not given: the protocol's")
+    source_data: str | None = Field(
+        None,
+        description="data set that the source's retinopathy link trains on; not given: "
+        "synthetic_retinas for synthetic data, else eyepacs",
+    )
+    source_root: str | None = Field(None, description="folder of source_data")
+
+    def overrides(self) -> dict[str, Any]:
+        """See :meth:`DataRequest.overrides`."""
+        return super().overrides() | {
+            "backbone": {
+                "name": self.backbone,
+                "feature_layer": self.feature_layer,
+                "input_scaling": self.input_scaling,
+            },
+            "finetune": {"epochs": self.epochs},
+        }
+
+
+def _source(text: str) -> str:
+    """Check a source chain; pydantic turns the ValueError into its own report."""
+    try:
+        return str(Source.parse(text))
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+class PretrainRequest(NetworkRequest):
+    """Train the source network of a chain, or fetch it when it is there."""
+
+    summary = "Train a source network (for example on retina images) and log it."
+
+    source: str = Field("retinopathy", description="chain such as imagenet or imagenet+retinopathy")
+
+    _check_source = field_validator("source")(_source)
+
+
+class ArmRequest(NetworkRequest):
+    """One arm: a design and a model, over some or all folds."""
+
+    design: Design = Field(Design.MELANOMA_VS_BENIGN, description="which diagnoses against which")
+    source: str = Field(
+        "imagenet", description="where the weights come from: none, retinopathy, imagenet, …"
+    )
+    finetune: bool = Field(True, description="train on the target; false: frozen features")
+    folds: str = Field("all", description="all, or some: 1x1,1x2,3x1")
+
+    _check_source = field_validator("source")(_source)
+
+    @property
+    def model(self) -> Model:
+        """The (source, fine-tune?) pair."""
+        return Model(source=Source.parse(self.source), finetune=self.finetune)
+
+
+class PreprocessRequest(DataRequest):
+    """Read a data set into an image store."""
+
+    summary = "Read a data set, check every image, and build its image store."
+
+
+class FinetuneRequest(ArmRequest):
+    """Fine-tune one network a fold."""
+
+    summary = "Fine-tune the source network on each fold's training half and log it."
+
+
+class ExtractRequest(ArmRequest):
+    """Log the features of every fold."""
+
+    summary = "Extract the features of every image, fine-tuning first where that is missing."
+
+
+class EvaluateRequest(ArmRequest):
+    """Score one arm."""
+
+    summary = "Train and score the SVM of every fold, running the earlier stages where needed."
+
+
+def _comma_list(allowed: tuple[str, ...], text: str) -> str:
+    parts = [part.strip() for part in text.split(",")]
+    wrong = [part for part in parts if part not in allowed]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is not one of {', '.join(allowed)}")
+    return ",".join(part for part in allowed if part in parts)
+
+
+class StudyRequest(NetworkRequest):
+    """Every design × model × fold, and the table."""
+
+    summary = "Run a whole study: every design, model and fold, then print the results table."
+
+    designs: str = Field(
+        ",".join(design.value for design in LESION_DESIGNS), description="comma-separated designs"
+    )
+    models: str = Field(",".join(MODELS), description="comma-separated letters of the models A–F")
+    folds: str = Field("all", description="all, or some: 1x1,1x2,3x1")
+    out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
+
+    @field_validator("designs")
+    @classmethod
+    def _known_designs(cls, text: str) -> str:
+        return _comma_list(tuple(design.value for design in Design), text)
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, text: str) -> str:
+        return _comma_list(tuple(MODELS), text)
+
+    def arms(self) -> list[ArmRequest]:
+        """Return the study's arms, designs outermost."""
+        shared = self.model_dump(
+            include=set(ArmRequest.model_fields) & set(type(self).model_fields)
+        )
+        return [
+            EvaluateRequest(
+                **shared,
+                design=Design(design),
+                source=str(MODELS[letter].source),
+                finetune=MODELS[letter].finetune,
+            )
+            for design in self.designs.split(",")
+            for letter in self.models.split(",")
+        ]
+
+
+class CompareRequest(Request):
+    """Which runs the table is made of."""
+
+    summary = "Query the tracking server and rebuild the results table."
+
+    design: Design | None = Field(None, description="only this design")
+    dataset: str | None = Field(None, description="only this data set")
+    models: str | None = Field(None, description="only these letters, comma-separated")
+    backbone: str | None = Field(None, description="only this backbone")
+    protocol: str | None = Field(None, description="only this protocol")
+    out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
+
+
+ENTRY_POINTS: dict[str, type[Request]] = {
+    "main": StudyRequest,
+    "preprocess": PreprocessRequest,
+    "pretrain": PretrainRequest,
+    "finetune": FinetuneRequest,
+    "extract": ExtractRequest,
+    "evaluate": EvaluateRequest,
+    "compare": CompareRequest,
+}

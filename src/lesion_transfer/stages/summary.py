@@ -1,0 +1,89 @@
+"""Sum up an arm: its folds' metrics, figures and model card, in the arm's run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lesion_transfer.evaluation.statistics import Summary, summarise
+from lesion_transfer.reporting import DISCLAIMER
+from lesion_transfer.reporting.figures import confusion_figure, mean_roc_figure
+from lesion_transfer.stages.arm import PlannedArm
+from lesion_transfer.stages.evaluate import PREDICTIONS_FILE, read_predictions
+from lesion_transfer.stages.workspace import Workspace
+from lesion_transfer.tracking import COMPLETE, Kind, Run, StoredRun, Tag
+
+SUMMARISED = ("auc", "average_precision", "balanced_accuracy", "brier")
+
+
+def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
+    """Log what all complete folds of the arm say; with the last of them the arm is complete."""
+    tags = {Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, "arm": planned.identity["arm"]}
+    folds = {stored.tags["fold"]: stored for stored in ws.tracker.search(tags)}
+    ws.progress.now(f"{run.unit.name} · summary")
+    summaries = {
+        name: summarise([stored.metrics[name] for stored in folds.values()]) for name in SUMMARISED
+    }
+    auc = summaries["auc"]
+    for name, summary in summaries.items():
+        run.metrics(_finite({f"{name}_mean": summary.mean, f"{name}_sd": summary.sd}))
+    run.metrics(_finite({"auc_ci_low": auc.ci_low, "auc_ci_high": auc.ci_high, "folds": auc.n}))
+    predictions = [
+        read_predictions(ws.tracker.artifact(stored.id, PREDICTIONS_FILE), planned.classes)
+        for stored in folds.values()
+    ]
+    title = str(planned.arm)
+    curves = [(found.labels, found.decision) for found in predictions]
+    run.figure(mean_roc_figure(curves, planned.classes, title), "roc.png")
+    truth = np.concatenate([found.labels for found in predictions])
+    guess = np.concatenate([found.probabilities.argmax(axis=1) for found in predictions])
+    run.figure(confusion_figure(truth, guess, planned.classes, title), "confusion.png")
+    run.text(model_card(planned, folds, auc), "model_card.md")
+    if len(folds) == 2 * planned.protocol.repeats:
+        run.complete()
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Drop what a single fold cannot give; MLflow's charts have no use for NaN."""
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}
+
+
+def model_card(planned: PlannedArm, folds: dict[str, StoredRun], auc: Summary) -> str:
+    """Say in Markdown what the arm is, what it was trained on, and how well it does."""
+    arm = planned.arm
+    counts = np.bincount(planned.labels, minlength=len(planned.classes))
+    classes = "\n".join(
+        f"| {name} | {count} |" for name, count in zip(planned.classes, counts, strict=True)
+    )
+    rows = "\n".join(
+        f"| {name} | {100 * stored.metrics['auc']:.1f} | {stored.id} |"
+        for name, stored in sorted(folds.items())
+    )
+    note = f"\n**Note:** {planned.source.stand_in}.\n" if planned.source.stand_in else ""
+    expected = 2 * planned.protocol.repeats
+    tuned = "fine-tuned on each training half" if arm.model.finetune else "frozen"
+    return f"""# {arm}
+
+{DISCLAIMER}
+
+**AUC {auc.percent}** over {auc.n} of {expected} folds.
+{note}
+## Model
+
+{arm.backbone} at {arm.image_size} px, weights from {arm.model.source}, {tuned}; a linear SVM on
+its L2-normalised features, calibrated inside the training half. Protocol `{arm.protocol}`, seed
+{arm.seed}.
+
+## Data
+
+{arm.dataset}, digest `{planned.store.digest[:16]}`:
+
+| class | images |
+|---|---|
+{classes}
+
+## Folds
+
+| fold | AUC, % | run |
+|---|---|---|
+{rows}
+"""

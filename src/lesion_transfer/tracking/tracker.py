@@ -1,0 +1,201 @@
+"""Looking runs up by key, opening new ones, and taking over the run of ``mlflow run``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow import entities as mlflow_entities
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import get_tracking_uri
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from lesion_transfer.errors import UserError
+from lesion_transfer.tracking.runs import Run, start_tags
+from lesion_transfer.tracking.schema import COMPLETE, STARTED, Kind, Tag, Unit
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """What a reader needs of a run on the server."""
+
+    id: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    start_time: int
+
+
+class Tracker:
+    """One experiment on one tracking server.
+
+    Which server and experiment, MLflow's own settings decide: ``MLFLOW_TRACKING_URI``,
+    ``MLFLOW_EXPERIMENT_NAME`` or ``MLFLOW_EXPERIMENT_ID``; without them, ``mlflow.db`` in the
+    working directory and the experiment ``Default``, as for every MLflow project.
+
+    ``mlflow run`` opens a run before this code starts and hands over its id. The first run opened
+    with ``adopt=True`` takes that one over; if none does, because everything was there already,
+    :meth:`close` removes it, so that no empty run is left.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self.uri = environment.get("MLFLOW_TRACKING_URI") or get_tracking_uri()
+        try:
+            self._client = MlflowClient(self.uri)
+            self.experiment_id = self._experiment(environment)
+        except MlflowException as error:
+            raise UserError(
+                f"the tracking server {self.uri} cannot be used: {error}",
+                next_step="check MLFLOW_TRACKING_URI and that the server is running",
+            ) from error
+        self._handed_over = environment.get("MLFLOW_RUN_ID")
+        self._owner = f"{socket.gethostname()}/{os.getpid()}"
+
+    def _experiment(self, environment: Mapping[str, str]) -> str:
+        if given := environment.get("MLFLOW_EXPERIMENT_ID"):
+            return given
+        name = environment.get("MLFLOW_EXPERIMENT_NAME", "Default")
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            return str(self._client.create_experiment(name))
+        return str(experiment.experiment_id)
+
+    # --- reading
+
+    def search(self, tags: Mapping[str, str]) -> Iterator[StoredRun]:
+        """Yield the active runs that carry all these tags, oldest first."""
+        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id],
+                condition,
+                max_results=PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from map(_stored, page)
+            token = page.token
+            if not token:
+                return
+
+    def find(self, key: str) -> StoredRun | None:
+        """Return the complete run of a unit of work, or None."""
+        return next(self.search({Tag.KEY: key, Tag.STATE: COMPLETE}), None)
+
+    def find_part(self, tag: Tag, key: str) -> StoredRun | None:
+        """Return a run that has logged the network or features with this key, or None."""
+        return next(self.search({tag: key}), None)
+
+    def artifact(self, run_id: str, name: str) -> Path:
+        """Return a local file with an artifact's content.
+
+        Raises
+        ------
+        UserError
+            The artifact store does not give it.
+        """
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            local = download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=self.uri)
+        except (MlflowException, OSError) as error:
+            raise UserError(
+                f"artifact {name} of run {run_id} cannot be read: {error}",
+                next_step="restore the artifact store, or compute it anew with force=true",
+            ) from error
+        return Path(local)
+
+    def has_artifact(self, run_id: str, name: str) -> bool:
+        """Whether a run has an artifact of this name."""
+        folder = name.rpartition("/")[0] or None
+        return any(item.path == name for item in self._client.list_artifacts(run_id, folder))
+
+    def download(self, uri: str) -> Path:
+        """Return a local copy of a ``models:/…`` or ``runs:/…`` file or folder."""
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            return Path(download_artifacts(artifact_uri=uri, tracking_uri=self.uri))
+        except (MlflowException, OSError) as error:
+            raise UserError(
+                f"{uri} cannot be read from {self.uri}: {error}",
+                expected="models:/<name>@<alias>, models:/<name>/<version> or "
+                "runs:/<run id>/<artifact>",
+            ) from error
+
+    # --- writing
+
+    def open(self, unit: Unit, parent: str | None = None, *, adopt: bool = False) -> Run:
+        """Open the run of a unit of work for writing.
+
+        A run with the same key that this machine started and no longer works on is continued; the
+        caller finds in its tags which parts it already has. Otherwise a new one is made, or the
+        one handed over by ``mlflow run`` is taken if ``adopt``.
+        """
+        tags = start_tags(unit, self._owner)
+        if parent is not None:
+            tags[MLFLOW_PARENT_RUN_ID] = parent
+        run_id = self._abandoned(unit)
+        if run_id is None and adopt and self._handed_over is not None:
+            run_id, self._handed_over = self._handed_over, None
+        if run_id is None:
+            created = self._client.create_run(self.experiment_id, tags=tags, run_name=unit.name)
+            run_id = str(created.info.run_id)
+            run = Run(self._client, run_id, unit, self._only_one)
+        else:
+            run = Run(self._client, run_id, unit, self._only_one)
+            self._client.update_run(run_id, status="RUNNING", name=unit.name)
+            run.tags(tags)
+        run.params({**unit.identity, **unit.params})
+        return run
+
+    def _abandoned(self, unit: Unit) -> str | None:
+        if unit.kind is Kind.ARM:  # belongs to no process, and grows: its folds come and go
+            return next((run.id for run in self.search({Tag.KEY: unit.key})), None)
+        for run in self.search({Tag.KEY: unit.key, Tag.STATE: STARTED}):
+            host, _, process = run.tags.get(Tag.OWNER, "").rpartition("/")
+            ours = run.tags.get(Tag.OWNER) == self._owner
+            if ours or (host == socket.gethostname() and not _alive(int(process))):
+                return run.id
+        return None
+
+    def _only_one(self, completed: Run) -> None:
+        """Of several complete runs with one key (forced, or of two racing processes), keep one."""
+        for run in self.search({Tag.KEY: completed.unit.key, Tag.STATE: COMPLETE}):
+            if run.id != completed.id:
+                self.discard(run.id)
+
+    def discard(self, run_id: str) -> None:
+        """Remove a run that would only repeat another."""
+        self._client.set_terminated(run_id)
+        self._client.delete_run(run_id)
+
+    def close(self) -> None:
+        """Remove the run handed over by ``mlflow run`` if nothing was recorded in it."""
+        if self._handed_over is not None:
+            self.discard(self._handed_over)
+            self._handed_over = None
+
+
+def _stored(run: mlflow_entities.Run) -> StoredRun:
+    data = run.data
+    return StoredRun(
+        str(run.info.run_id), data.tags, data.params, data.metrics, int(run.info.start_time)
+    )
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

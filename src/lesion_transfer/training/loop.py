@@ -1,0 +1,227 @@
+"""The training loop, for sources and for folds.
+
+One :class:`Trainer` holds a network and its compiled step, and trains it any number of times from
+any initial weights: a study's folds share the compilation, and each fold's result depends only on
+the weights, examples and seed it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lesion_transfer.errors import UserError
+from lesion_transfer.evaluation.metrics import auc
+from lesion_transfer.protocols import Training
+from lesion_transfer.training.batches import Examples, epoch_batches
+from lesion_transfer.training.predict import predict
+
+Weights = list[npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a training gave.
+
+    Attributes
+    ----------
+    history
+        One row per epoch: epoch, train_loss, val_loss, val_auc, learning_rate.
+    best_epoch
+        The epoch whose weights were kept, from 1.
+    val_probabilities
+        The kept network's softmax on the validation examples, (n, classes).
+    """
+
+    history: pd.DataFrame
+    best_epoch: int
+    val_probabilities: npt.NDArray[np.float32]
+
+
+class TrainingDivergedError(UserError):
+    """The loss became infinite or not a number."""
+
+
+class Trainer:
+    """Trains one network architecture, again and again.
+
+    Parameters
+    ----------
+    network
+        (batch, size, size, 3) RGB 0–255 → (batch, d) features. Its weights are changed by
+        :meth:`fit`, and are the result.
+    classes
+        How many.
+    spec
+        The hyper-parameters.
+    """
+
+    def __init__(self, network: keras.Model, classes: int, spec: Training) -> None:
+        self.network = network
+        self.classes = classes
+        self.spec = spec
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = not spec.freeze_batch_norm
+        dropped = keras.layers.Dropout(spec.dropout, seed=0, name="dropout")(network.output)
+        self.classifier = keras.layers.Dense(classes, activation="softmax", name="classifier")
+        self.model = keras.Model(network.input, self.classifier(dropped), name="training")
+        self.optimizer = _optimizer(spec)
+        self.model.compile(
+            optimizer=self.optimizer,
+            loss=keras.losses.CategoricalCrossentropy(
+                label_smoothing=spec.label_smoothing, reduction="mean_with_sample_weight"
+            ),
+        )
+        self.optimizer.build(self.model.trainable_variables)
+        self._fresh_optimizer = [np.array(v) for v in map(_numpy, self.optimizer.variables)]
+        self._fresh_state = [np.array(v) for v in map(_numpy, self.model.non_trainable_variables)]
+        self._seeds = [v for v in self.model.variables if "seed_generator" in v.path]
+
+    def fit(
+        self,
+        initial: Weights,
+        training: Examples,
+        validation: Examples,
+        seed: int,
+        on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+    ) -> Fit:
+        """Train from ``initial`` weights and leave the kept epoch's weights in the network.
+
+        Parameters
+        ----------
+        initial
+            Weights of the network, as its ``get_weights`` gives them.
+        training, validation
+            Disjoint examples; the validation ones choose the epoch.
+        seed
+            Decides the classifier's first weights, batches, augmentation and dropout.
+        on_epoch
+            Called with each row of the history.
+
+        Raises
+        ------
+        TrainingDivergedError
+            The loss is no longer a finite number.
+        """
+        self._reset(initial, seed)
+        spec = self.spec
+        steps = math.ceil(self._epoch_length(training) / spec.batch_size)
+        history: list[dict[str, float]] = []
+        best: tuple[float, int, Weights, npt.NDArray[np.float32]] | None = None
+        for epoch in range(1, spec.epochs + 1):
+            losses = []
+            for step, batch in enumerate(epoch_batches(training, spec, epoch, seed)):
+                rate = learning_rate(spec, (epoch - 1) * steps + step, steps)
+                self.optimizer.learning_rate.assign(rate)
+                loss = self.model.train_on_batch(
+                    batch.images.astype(np.float32),
+                    np.eye(self.classes, dtype=np.float32)[batch.labels],
+                    sample_weight=batch.weights,
+                )
+                losses.append(float(loss))
+                if not math.isfinite(losses[-1]):
+                    raise TrainingDivergedError(
+                        f"the training loss became {losses[-1]} in epoch {epoch}, step {step + 1}",
+                        next_step="lower the protocol's learning_rate",
+                    )
+            raw = self._swap_in_average()
+            probabilities = predict(self.model, validation.images, validation.rows)
+            row = {
+                "epoch": float(epoch),
+                "train_loss": float(np.mean(losses)),
+                "val_loss": cross_entropy(validation.labels, probabilities),
+                "val_auc": auc(validation.labels, probabilities),
+                "learning_rate": rate,
+            }
+            history.append(row)
+            on_epoch(row)
+            if best is None or spec.select == "last" or row["val_loss"] < best[0]:
+                best = (row["val_loss"], epoch, self.network.get_weights(), probabilities)
+            if raw is not None:
+                self.model.set_weights(raw)
+        if best is None:
+            raise ValueError("a training has at least one epoch")
+        self.network.set_weights(best[2])
+        return Fit(pd.DataFrame(history).astype({"epoch": int}), best[1], best[3])
+
+    def _reset(self, initial: Weights, seed: int) -> None:
+        """Put everything that a training changes back to where it starts."""
+        for variable, value in zip(self.optimizer.variables, self._fresh_optimizer, strict=True):
+            variable.assign(value)
+        for variable, value in zip(
+            self.model.non_trainable_variables, self._fresh_state, strict=True
+        ):
+            variable.assign(value)
+        self.network.set_weights(initial)
+        if self.spec.ema is not None:
+            for average, variable in zip(
+                self.optimizer._model_variables_moving_average,
+                self.model.trainable_variables,
+                strict=True,
+            ):
+                average.assign(variable)
+        kernel, bias = self.classifier.get_weights()
+        limit = math.sqrt(6 / sum(kernel.shape))  # Glorot & Bengio 2010
+        rng = np.random.default_rng([seed, 0])
+        self.classifier.set_weights([rng.uniform(-limit, limit, kernel.shape), np.zeros_like(bias)])
+        for number, variable in enumerate(self._seeds):
+            variable.assign(np.array([seed, number], dtype="uint32"))
+
+    def _epoch_length(self, training: Examples) -> int:
+        if not self.spec.balance:
+            return len(training)
+        return int(np.bincount(training.labels).max()) * len(np.unique(training.labels))
+
+    def _swap_in_average(self) -> Weights | None:
+        """Put the averaged weights in place; return the raw ones, or None without averaging."""
+        if self.spec.ema is None:
+            return None
+        raw: Weights = self.model.get_weights()
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        return raw
+
+
+def learning_rate(spec: Training, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of a step, counted from 0: warm-up, then constant or cosine."""
+    warmup = spec.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return spec.learning_rate * (step + 1) / (warmup + 1)
+    if spec.schedule == "constant":
+        return spec.learning_rate
+    done = (step - warmup) / max(1, spec.epochs * steps_per_epoch - warmup)
+    return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def cross_entropy(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]) -> float:
+    """Mean negative log probability of the true class."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean())
+
+
+def _optimizer(spec: Training) -> keras.optimizers.Optimizer:
+    average = {"use_ema": True, "ema_momentum": spec.ema} if spec.ema is not None else {}
+    decay = spec.weight_decay or None
+    if spec.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(
+            spec.learning_rate,
+            momentum=spec.momentum,
+            nesterov=spec.momentum > 0,
+            weight_decay=decay,
+            **average,
+        )
+    else:
+        optimizer = keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay or 0.0, **average)
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _numpy(variable: keras.Variable) -> npt.NDArray[np.float32]:
+    return np.asarray(keras.ops.convert_to_numpy(variable))

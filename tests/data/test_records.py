@@ -1,0 +1,68 @@
+import pytest
+
+from lesion_transfer.data.records import ImageRecord, canonical_diagnosis, validate_records
+from lesion_transfer.errors import UserError
+from lesion_transfer.study import LESION_DIAGNOSES
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("mel", "melanoma"),
+        ("MEL", "melanoma"),
+        ("nv", "nevus"),
+        ("nevi", "nevus"),
+        ("Melanocytic naevus", "nevus"),
+        ("Melanocytic nevi", "nevus"),
+        ("blue naevus", "blue_nevus"),
+        ("Reed or Spitz nevus", "spitz_nevus"),
+        ("bcc", "basal_cell_carcinoma"),
+        ("Basal Cell Carcinoma", "basal_cell_carcinoma"),
+        (" basal-cell  carcinoma ", "basal_cell_carcinoma"),
+        ("SCC", "squamous_cell_carcinoma"),
+        ("akiec", "actinic_keratosis"),
+        ("bkl", "benign_keratosis"),
+        ("pigmented benign keratosis", "benign_keratosis"),
+        ("Seborrhoeic keratosis", "seborrheic_keratosis"),
+        ("df", "dermatofibroma"),
+        ("vasc", "vascular_lesion"),
+        ("solar lentigo", "lentigo"),
+    ],
+)
+def test_spellings_of_the_archives_become_the_studys_names(text: str, name: str) -> None:
+    assert canonical_diagnosis(text) == name
+    assert name in LESION_DIAGNOSES
+
+
+def test_the_studys_names_are_their_own_canonical_form() -> None:
+    assert {canonical_diagnosis(name) for name in LESION_DIAGNOSES} == LESION_DIAGNOSES
+
+
+def test_an_unknown_diagnosis_is_kept_in_snake_case() -> None:
+    assert canonical_diagnosis("Level 3 / Früh") == "level_3_früh"
+
+
+def _record(image_id: str = "a", **fields: str) -> ImageRecord:
+    return ImageRecord(
+        **{"image_id": image_id, "group_id": "g", "diagnosis": "nevus", "dataset": "d", **fields}
+    )
+
+
+def test_records_are_sorted_by_id() -> None:
+    records = validate_records([_record("b"), _record("a")], "here")
+    assert [record.image_id for record in records] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([], "here: no labelled image"),
+        ([_record("x"), _record("y"), _record("x")], "occur more than once: x"),
+        ([_record(group_id="")], "image 'a' has an empty group_id"),
+        ([_record(diagnosis="")], "image 'a' has an empty diagnosis"),
+        ([_record(split="training")], "split='training'"),
+    ],
+)
+def test_bad_records_are_refused(records: list[ImageRecord], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate_records(records, "here")
