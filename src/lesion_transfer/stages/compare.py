@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import summarise
@@ -31,6 +33,35 @@ class Comparison:
     files: tuple[Path, ...]
     notes: tuple[str, ...]
     run_id: str
+
+    @property
+    def done(self) -> RenderableType:
+        """The tables."""
+        return _Tables(self.tables, self.notes)
+
+    @property
+    def where(self) -> str:
+        """The files and the run."""
+        folder = self.files[0].parent
+        return f"{folder} (results.html, .md, .csv and figures) and MLflow run {self.run_id}"
+
+    @property
+    def next_step(self) -> str:
+        """Look at the runs."""
+        return "make server, or mlflow ui, shows every run, curve and model"
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Draws itself for the console it meets: narrow ones leave the published columns out."""
+
+    tables: tuple[ResultsTable, ...]
+    notes: tuple[str, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for table in self.tables:
+            yield render.terminal(table, console)
+        yield from (Text(f"Note: {note}") for note in self.notes)
 
 
 def compare(request: CompareRequest) -> Comparison:

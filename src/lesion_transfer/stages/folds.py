@@ -11,6 +11,7 @@ from enum import IntEnum
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import Summary, summarise
 from lesion_transfer.execution import in_this_process
+from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.stages.arm import PlannedArm, plan
 from lesion_transfer.stages.evaluate import evaluate_fold
 from lesion_transfer.stages.extract import fold_features
@@ -48,6 +49,28 @@ class ArmResult:
     run_id: str
     folds: tuple[FoldResult, ...]
     summary: Summary | None
+
+    @property
+    def done(self) -> str:
+        """Which folds there are, and how well they do."""
+        reused = sum(fold.reused for fold in self.folds)
+        done = f"{self.planned.arm}: {len(self.folds)} fold(s), {reused} from earlier runs"
+        if self.summary is None:
+            return done
+        each = "  ".join(f"{f.fold} {100 * f.auc:.1f}" for f in self.folds if f.auc is not None)
+        return f"{done}\nAUC {self.summary.percent}\nFolds: {each}\n{DISCLAIMER}"
+
+    @property
+    def where(self) -> str:
+        """The runs."""
+        return f"MLflow run {self.run_id}, a run for each fold below it"
+
+    @property
+    def next_step(self) -> str:
+        """Score the folds, or compare the arm with others."""
+        if self.summary is None:
+            return "mlflow run . -e evaluate, with the same parameters"
+        return "mlflow run . -e compare"
 
 
 def finetune(request: ArmRequest) -> ArmResult:

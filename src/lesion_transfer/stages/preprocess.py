@@ -27,6 +27,24 @@ class PreparedData:
     store: ImageStore
     run_id: str
 
+    @property
+    def done(self) -> str:
+        """What the store holds."""
+        store = self.store
+        counts = ", ".join(f"{count} {name}" for name, count in store.counts.items())
+        rejected = f"; {len(store.rejected)} rejected" if len(store.rejected) else ""
+        return f"{store.dataset}: {len(store.index)} images of {store.size} px ({counts}){rejected}"
+
+    @property
+    def where(self) -> str:
+        """The store, and the run with its contact sheet and rejected files."""
+        return f"{self.store.path}; contact sheet and rejected files in MLflow run {self.run_id}"
+
+    @property
+    def next_step(self) -> str:
+        """Evaluate a model on it."""
+        return "mlflow run . -e evaluate, with the same target and data_root"
+
 
 def preprocess(request: DataRequest) -> PreparedData:
     """Build the image store of the request's target, or find it.

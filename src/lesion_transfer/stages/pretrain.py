@@ -62,6 +62,23 @@ class SourceNetwork:
     run_id: str | None
     stand_in: str = ""
 
+    @property
+    def done(self) -> str:
+        """That it is there, and what it is not."""
+        return "The source network is ready" + (
+            f" (note: {self.stand_in})" if self.stand_in else ""
+        )
+
+    @property
+    def where(self) -> str:
+        """Its run."""
+        return f"{NETWORK_FILE} in MLflow run {self.run_id}"
+
+    @property
+    def next_step(self) -> str:
+        """Use it."""
+        return "mlflow run . -e evaluate, with the same source"
+
 
 def pretrain(request: PretrainRequest) -> SourceNetwork:
     """Train and log the source network of the request's chain, or find it.
