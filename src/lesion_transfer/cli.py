@@ -36,6 +36,7 @@ def main(
     *,
     command: str | None = None,
     examples: Sequence[str] = (),
+    on_error: Callable[[BaseException], None] = lambda error: None,
 ) -> int:
     """Parse the arguments, run the stage and return the exit code.
 
@@ -51,6 +52,8 @@ def main(
         How the user calls this, for the help; None: the name of the running script.
     examples
         Command lines shown in the help.
+    on_error
+        Called, after the message, with whatever ended the command.
     """
     quiet_start()
     debug = False
@@ -59,17 +62,23 @@ def main(
         debug = request.debug
         run(request)
     except UserError as error:
-        return _report(error, str(error), 2, debug)
+        _report(error, str(error), debug)
+        on_error(error)
+        return 2
     except KeyboardInterrupt as error:
         message = "interrupted; the same command continues where it stopped"
-        return _report(error, message, 130, debug)
+        _report(error, message, debug)
+        on_error(error)
+        return 130
     except Exception as error:
         # The last stop before the terminal: whatever it is, the user gets one line and a way on.
         cause = (str(error).strip().splitlines() or ["no further detail"])[0]
         message = f"{type(error).__name__}: {cause}"
         if not debug:
             message += "\nNext step: run again with --debug true for the traceback"
-        return _report(error, message, 1, debug)
+        _report(error, message, debug)
+        on_error(error)
+        return 1
     return 0
 
 
@@ -193,13 +202,12 @@ def _complaint(where: tuple[int | str, ...], item: Any) -> str:
     return f"parameter {name}: got {item['input']!r}; expected {expected}"
 
 
-def _report(error: BaseException, message: str, code: int, debug: bool) -> int:
+def _report(error: BaseException, message: str, debug: bool) -> None:
     console = Console(stderr=True)
     if debug:
         import traceback
 
         console.out("".join(traceback.format_exception(error)), end="", highlight=False)
-    style = "yellow" if code == 130 else "bold red"
-    head = "" if code == 130 else "error: "
+    interrupted = isinstance(error, KeyboardInterrupt)
+    style, head = ("yellow", "") if interrupted else ("bold red", "error: ")
     console.print(Text(head, style=style).append(message, style="default"), soft_wrap=True)
-    return code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import cast
@@ -41,7 +43,20 @@ def run_entry_point(name: str, argv: Sequence[str] | None = None) -> int:
         argv,
         command=f"python -m lesion_transfer {name}",
         examples=[mlflow_command(name)],
+        on_error=_record_failure,
     )
+
+
+def _record_failure(error: BaseException) -> None:
+    """Leave the reason in the run that ``mlflow run`` opened for this command, if it did."""
+    if "MLFLOW_RUN_ID" not in os.environ:
+        return
+    from lesion_transfer.tracking import Tracker
+
+    try:
+        Tracker().record_failure(error)
+    except Exception as unrecorded:  # a server that is down must not hide the first error
+        print(f"(not recorded in the MLflow run: {unrecorded})", file=sys.stderr)
 
 
 def stage(name: str) -> Callable[[Request], Outcome]:

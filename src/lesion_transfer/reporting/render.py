@@ -67,8 +67,10 @@ def _hidden(table: ResultsTable) -> str:
 
 
 def _terminal_model(row: ModelRow) -> Text:
-    broken = row.description.replace(", ", ",\n    ")
-    return Text.assemble((row.label.ljust(4), "bold"), broken)
+    label, description = (
+        text.replace(", ", ",\n    ") for text in (row.label.ljust(4), row.description)
+    )
+    return Text.assemble((label, "bold"), description)
 
 
 def _terminal_cell(cell: Cell, wide: bool) -> Text:

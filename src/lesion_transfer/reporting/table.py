@@ -109,7 +109,9 @@ class ModelRow:
 
     @property
     def description(self) -> str:
-        """``imagenet, fine-tuned``; ``trained from scratch`` where there is no source."""
+        """``imagenet, fine-tuned``, ``from scratch``; nothing where the name says it already."""
+        if self.name not in MODELS:
+            return ""
         if self.source == "none":
             return "from scratch" if self.finetune else "random, frozen"
         return f"{self.source}, {'fine-tuned' if self.finetune else 'frozen'}"

@@ -110,7 +110,7 @@ def compared(
     content["folds.csv"] = _fold_table(arms).to_csv(index=False)
     files = tuple(_write(out / name, data) for name, data in content.items())
     key = digest(SCHEMA_VERSION, "comparison", sorted(sum(arms["fold_runs"], ())))
-    known = ws.tracker.find(key) if ws.reusable(key) else None
+    known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     if known is not None:
         return Comparison(tables, files, notes, known.id)
     unit = Unit(

@@ -18,11 +18,11 @@ from lesion_transfer.evaluation.svm import LinearHead, fit_head
 from lesion_transfer.models.fold_model import compose, disagreement, head_model
 from lesion_transfer.reporting.figures import roc_figure
 from lesion_transfer.stages.arm import PlannedArm
-from lesion_transfer.stages.extract import FoldFeatures, fold_features
-from lesion_transfer.stages.finetune import FOLD_MODEL, stored_network
+from lesion_transfer.stages.extract import FoldFeatures, fold_features, mark_features
+from lesion_transfer.stages.finetune import FOLD_MODEL, fold_network, save_model
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
-from lesion_transfer.tracking import Run, Tag
+from lesion_transfer.tracking import Run
 
 HEAD_MODEL = "model/head.keras"
 PREDICTIONS_FILE = "predictions.parquet"
@@ -82,12 +82,7 @@ def _log_model(
     model, name = head_model(head), HEAD_MODEL
     inputs: npt.NDArray[Any] = data.features[:CHECKED_IMAGES]
     if planned.arm.model.finetune:
-        network = data.network
-        if network is None:
-            stored = ws.tracker.find_part(Tag.NETWORK_KEY, planned.network_key(fold))
-            if stored is None:
-                raise ValueError(f"the network of {run.unit.name} has gone from the server")
-            network = stored_network(ws, stored.id)
+        network = data.network if data.network is not None else fold_network(ws, planned, fold, run)
         model, name = compose(network, model), FOLD_MODEL
         inputs = planned.store.images[planned.rows[:CHECKED_IMAGES]]
     error = disagreement(model, inputs, head.probabilities(data.features[:CHECKED_IMAGES]))
@@ -97,13 +92,9 @@ def _log_model(
             f"{TOLERANCE:g} is allowed"
         )
     run.metrics({"fold_model_error": error})
-    with ws.scratch() as folder:
-        path = folder / Path(name).name
-        model.save(path)
-        run.file(path, "model")
-    if planned.arm.model.finetune:
-        run.flush()
-        run.tags({Tag.NETWORK_KEY: planned.network_key(fold)})
+    save_model(ws, run, model, name)
+    if data.network is not None:
+        mark_features(planned, fold, run)
 
 
 def _prediction_table(

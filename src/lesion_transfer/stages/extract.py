@@ -31,12 +31,13 @@ class FoldFeatures:
     gram
         (n, n) inner products of the L2-normalised rows, where folds share them; else None.
     network
-        The network they come from, where this process has just made it.
+        The network they come from, where they have just been extracted: their run is to be marked
+        with their key once it holds the network too. Else None.
     """
 
     features: Matrix
-    gram: npt.NDArray[np.float64] | None
-    network: Any | None
+    gram: npt.NDArray[np.float64] | None = None
+    network: Any | None = None
 
 
 def fold_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> FoldFeatures:
@@ -49,7 +50,7 @@ def fold_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> F
         if known.id != run.id:
             run.tags({Tag.FEATURES_RUN: known.id, Tag.NETWORK_RUN: known.id})
         ids, features = read_features(ws.tracker.artifact(known.id, FEATURES_FILE))
-        return FoldFeatures(_in_order(ids, features, planned), None, None)
+        return FoldFeatures(_in_order(ids, features, planned))
     network = fold_network(ws, planned, fold, run)
     ws.progress.now(f"{run.unit.name} · features")
     features = predict(network, planned.store.images, planned.rows)
@@ -58,8 +59,18 @@ def fold_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> F
     parts[split.kept], parts[split.validation] = "train", "validation"
     labels = np.array(planned.classes, object)[planned.labels]
     run.table(to_table(planned.ids, parts, labels, features), FEATURES_FILE)
-    run.tags({Tag.FEATURES_KEY: key})
-    return FoldFeatures(features, None, network)
+    return FoldFeatures(features, network=network)
+
+
+def mark_features(planned: PlannedArm, fold: Fold, run: Run) -> None:
+    """Let other runs find the features and the network of this one, now that it holds both."""
+    run.flush()
+    run.tags(
+        {
+            Tag.NETWORK_KEY.value: planned.network_key(fold),
+            Tag.FEATURES_KEY.value: planned.features_key(fold),
+        }
+    )
 
 
 def _frozen(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> FoldFeatures:
@@ -71,7 +82,7 @@ def _frozen(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> FoldFea
         tags[Tag.NETWORK_RUN] = planned.source.run_id
     run.tags(tags)
     rows = planned.rows
-    return FoldFeatures(features[rows], gram[np.ix_(rows, rows)], None)
+    return FoldFeatures(features[rows], gram[np.ix_(rows, rows)])
 
 
 def _frozen_run(

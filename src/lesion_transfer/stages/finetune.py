@@ -46,13 +46,19 @@ def fold_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> An
 
 
 def log_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run, network: Any) -> None:
-    """Log the network by itself: the result where a fold goes no further than fine-tuning."""
-    with ws.scratch() as folder:
-        path = folder / Path(FOLD_NETWORK).name
-        network.save(path)
-        run.file(path, "model")
+    """Log the network by itself: the result where a fold goes no further than this."""
+    if not ws.tracker.has_artifact(run.id, FOLD_NETWORK):
+        save_model(ws, run, network, FOLD_NETWORK)
     run.flush()
     run.tags({Tag.NETWORK_KEY: planned.network_key(fold)})
+
+
+def save_model(ws: Workspace, run: Run, model: Any, name: str) -> None:
+    """Log a Keras model as the artifact ``name``."""
+    path = Path(name)
+    with ws.scratch() as folder:
+        model.save(folder / path.name)
+        run.file(folder / path.name, str(path.parent))
 
 
 def stored_network(ws: Workspace, run_id: str) -> Any:

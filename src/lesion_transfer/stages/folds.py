@@ -14,7 +14,7 @@ from lesion_transfer.execution import in_this_process
 from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.stages.arm import PlannedArm, plan
 from lesion_transfer.stages.evaluate import evaluate_fold
-from lesion_transfer.stages.extract import fold_features
+from lesion_transfer.stages.extract import fold_features, mark_features
 from lesion_transfer.stages.finetune import fold_network, log_network
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.summary import sum_up
@@ -91,7 +91,7 @@ def evaluate(request: ArmRequest) -> ArmResult:
 def _command(request: ArmRequest, until: Step) -> ArmResult:
     with workspace(request) as ws:
         planned = plan(ws, request)
-        ws.progress.start(len(planned.folds), str(planned.arm))
+        ws.progress.start(len(planned.folds), "folds")
         return run_arm(ws, planned, until, adopt=True)
 
 
@@ -111,15 +111,18 @@ def run_arm(
             next_step="use the entry point extract or evaluate for a frozen network",
         )
     known = complete_folds(ws, planned)
-    stored = ws.tracker.find(planned.arm_key)
-    if stored is not None and all(fold in known for fold in planned.folds):
+    there = all(fold in known for fold in planned.folds)
+    stored = ws.tracker.find(planned.arm_key, adopt=adopt) if there else None
+    if stored is not None:
         ws.progress.advance(len(planned.folds), reused=True)
         return _result(planned, stored.id, [_reused(fold, known[fold]) for fold in planned.folds])
     with ws.tracker.open(planned.unit(), adopt=adopt) as run:
 
         def work(fold: Fold) -> FoldResult:
-            there = known.get(fold)
-            result = _reused(fold, there) if there else _run_fold(ws, planned, fold, run, until)
+            complete = known.get(fold)
+            result = (
+                _reused(fold, complete) if complete else _run_fold(ws, planned, fold, run, until)
+            )
             ws.progress.advance(reused=result.reused)
             return result
 
@@ -157,6 +160,7 @@ def _run_fold(ws: Workspace, planned: PlannedArm, fold: Fold, arm: Run, until: S
             data = fold_features(ws, planned, fold, run)
             if data.network is not None:
                 log_network(ws, planned, fold, run, data.network)
+                mark_features(planned, fold, run)
         elif planned.arm.model.finetune:
             log_network(ws, planned, fold, run, fold_network(ws, planned, fold, run))
     return FoldResult(fold, run.id, auc, reused=False)

@@ -83,7 +83,7 @@ def prepared(
     )
     name = store.dataset
     key = digest(SCHEMA_VERSION, "dataset", name, store.digest)
-    known = ws.tracker.find(key) if ws.reusable(key) else None
+    known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     if known is not None:
         return PreparedData(store, known.id)
     with ws.tracker.open(_unit(key, name, store), adopt=adopt) as run:

@@ -147,7 +147,7 @@ def source_network(
     data = prepared(ws, target, root, protocol.preparation, request.max_rejected)
     key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, protocol.pretrain, seed)
     unit = _unit(key, request, protocol, backbone, source, stand_in)
-    known = ws.tracker.find(key) if ws.reusable(key) else None
+    known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     run_id = known.id if known else _trained(ws, unit, adopt, parent, data, protocol)
     return SourceNetwork(key, lambda: _load(ws, run_id), run_id, stand_in)
 
@@ -199,7 +199,7 @@ def _unit(
 
 def _logged(ws: Workspace, unit: Unit, adopt: bool, build: Callable[[], Any]) -> str:
     """Log a network that needs no training, once."""
-    known = ws.tracker.find(unit.key) if ws.reusable(unit.key) else None
+    known = ws.tracker.find(unit.key, adopt=adopt) if ws.reusable(unit.key) else None
     if known is not None:
         return known.id
     ws.progress.now(unit.name)

@@ -14,7 +14,7 @@ from lesion_transfer.reporting.progress import Progress
 from lesion_transfer.stages.requests import Request
 from lesion_transfer.tracking import Tracker
 
-KEPT_IN_MEMORY = 3
+KEPT_IN_MEMORY = 2
 
 
 class Recent:
@@ -62,9 +62,5 @@ class Workspace:
 @contextmanager
 def workspace(request: Request) -> Iterator[Workspace]:
     """Open the surroundings that a request asks for, and close them again."""
-    tracker = Tracker()
-    try:
-        with Progress() as progress:
-            yield Workspace(tracker, request.cache, progress, request.force)
-    finally:
-        tracker.close()
+    with Progress() as progress:
+        yield Workspace(Tracker(), request.cache, progress, request.force)

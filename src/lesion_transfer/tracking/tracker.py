@@ -12,13 +12,15 @@ from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.tracking.moving import move_run
 from lesion_transfer.tracking.runs import Run, start_tags
 from lesion_transfer.tracking.schema import COMPLETE, STARTED, Kind, Tag, Unit
 
 PAGE = 1000
+LONGEST_TAG = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,10 @@ class Tracker:
     ``MLFLOW_EXPERIMENT_NAME`` or ``MLFLOW_EXPERIMENT_ID``; without them, ``mlflow.db`` in the
     working directory and the experiment ``Default``, as for every MLflow project.
 
-    ``mlflow run`` opens a run before this code starts and hands over its id. The first run opened
-    with ``adopt=True`` takes that one over; if none does, because everything was there already,
-    :meth:`close` removes it, so that no empty run is left.
+    ``mlflow run`` opens a run before this code starts and hands over its id. That run always ends
+    up holding the command's result: the unit of work opened with ``adopt=True`` is logged in it,
+    and one that is there already is moved into it. So it is never empty and nothing is there twice.
+    (Removing it instead would make ``mlflow run`` fail, which closes it at the end.)
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -85,9 +88,15 @@ class Tracker:
             if not token:
                 return
 
-    def find(self, key: str) -> StoredRun | None:
-        """Return the complete run of a unit of work, or None."""
-        return next(self.search({Tag.KEY: key, Tag.STATE: COMPLETE}), None)
+    def find(self, key: str, *, adopt: bool = False) -> StoredRun | None:
+        """Return the complete run of a unit of work, or None.
+
+        With ``adopt``, the run handed over by ``mlflow run`` takes its place.
+        """
+        stored = next(self.search({Tag.KEY: key, Tag.STATE: COMPLETE}), None)
+        if stored is None or not adopt or self._handed_over is None:
+            return stored
+        return _stored(self._client.get_run(self._take_over(stored.id)))
 
     def find_part(self, tag: Tag, key: str) -> StoredRun | None:
         """Return a run that has logged the network or features with this key, or None."""
@@ -143,8 +152,8 @@ class Tracker:
         if parent is not None:
             tags[MLFLOW_PARENT_RUN_ID] = parent
         run_id = self._abandoned(unit)
-        if run_id is None and adopt and self._handed_over is not None:
-            run_id, self._handed_over = self._handed_over, None
+        if adopt and self._handed_over is not None:
+            run_id = self._take_over(run_id)
         if run_id is None:
             created = self._client.create_run(self.experiment_id, tags=tags, run_name=unit.name)
             run_id = str(created.info.run_id)
@@ -177,11 +186,33 @@ class Tracker:
         self._client.set_terminated(run_id)
         self._client.delete_run(run_id)
 
-    def close(self) -> None:
-        """Remove the run handed over by ``mlflow run`` if nothing was recorded in it."""
-        if self._handed_over is not None:
-            self.discard(self._handed_over)
-            self._handed_over = None
+    def _take_over(self, stored: str | None) -> str:
+        """Return the run handed over by ``mlflow run``, after moving a stored run into it."""
+        if self._handed_over is None:
+            raise ValueError("no run was handed over")
+        run_id, self._handed_over = self._handed_over, None
+        if stored is not None:
+            move_run(self._client, stored, run_id)
+            for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN):
+                for run in self.search({reference: stored}):
+                    self._client.set_tag(run.id, reference, run_id)
+            self.discard(stored)
+        return run_id
+
+    def record_failure(self, error: BaseException) -> None:
+        """Say in the run handed over by ``mlflow run`` why the command failed.
+
+        A run that already holds a unit of work has said so itself.
+        """
+        if self._handed_over is None:
+            return
+        tags = self._client.get_run(self._handed_over).data.tags
+        if Tag.KIND not in tags:
+            text = str(error)
+            self._client.set_tag(self._handed_over, Tag.ERROR, text[:LONGEST_TAG])
+            self._client.set_tag(
+                self._handed_over, MLFLOW_RUN_NOTE, f"Failed: {text}"[:LONGEST_TAG]
+            )
 
 
 def _stored(run: mlflow_entities.Run) -> StoredRun:

@@ -23,7 +23,7 @@ from lesion_transfer.data.decode import RGB
 from lesion_transfer.data.synthetic import Planned, World
 from lesion_transfer.data.synthetic import canvas as c
 
-SEPARATION = 1.6
+SEPARATION = 2.6
 """The difficulty: standard deviations between melanoma and benign in each of the four signs.
 
 Higher is easier; 0 leaves nothing to learn."""
