@@ -84,6 +84,16 @@ class Design(StrEnum):
     MELANOMA_VS_CARCINOMA_VS_BENIGN = "melanoma_vs_carcinoma_vs_benign"
     NATIVE = "native"
 
+    @property
+    def short(self) -> str:
+        """The word that tells it from the other designs, for names with little room."""
+        return {
+            Design.MALIGNANT_VS_BENIGN: "malignant",
+            Design.MELANOMA_VS_BENIGN: "melanoma",
+            Design.MELANOMA_VS_CARCINOMA_VS_BENIGN: "three classes",
+            Design.NATIVE: "native",
+        }[self]
+
     def classes(self, diagnoses: Iterable[str]) -> tuple[str, ...]:
         """Return the class names; a label is an index into them.
 

@@ -263,6 +263,19 @@ def test_of_several_complete_runs_of_a_key_the_newest_remains(
     assert {r.info.run_id for r in stored_runs(tracker, client)} == {ids[-1], bystander.id}
 
 
+def test_of_two_runs_that_become_complete_at_once_one_remains(tracker: Tracker):
+    """Two processes on one study: each says `complete` before either looks for the other."""
+    first, second = tracker.open(unit()), tracker.open(unit(kind=Kind.FOLD))
+    first.tags({Tag.OWNER: "another-machine/1"})
+    third = tracker.open(unit())
+    assert len({first.id, second.id, third.id}) >= 2
+    for run in (first, third):
+        run.tags({Tag.STATE: "complete"})
+    for run in (first, third):
+        run.complete()
+    assert tracker.find("k") is not None
+
+
 def test_a_failed_second_try_leaves_the_first_result(tracker: Tracker):
     with tracker.open(unit()) as first:
         first.complete()
@@ -352,47 +365,107 @@ def handed(tracker: Tracker, client: MlflowClient) -> str:
     return run_id
 
 
-def test_the_handed_over_run_is_adopted_with_its_params(
-    environment: dict[str, str], client: MlflowClient, handed: str
-):
-    tracker = Tracker(environment | {"MLFLOW_RUN_ID": handed})
-    with tracker.open(unit("first")) as other:
+@pytest.fixture
+def later(environment: dict[str, str], handed: str) -> Tracker:
+    """The tracker of a command that `mlflow run` has started."""
+    return Tracker(environment | {"MLFLOW_RUN_ID": handed})
+
+
+def test_the_handed_over_run_is_adopted_with_its_params(later: Tracker, handed: str):
+    with later.open(unit("first")) as other:
         assert other.id != handed
-    with tracker.open(unit(identity={"design": "native", "fold": "x"}), adopt=True) as run:
+    with later.open(unit(identity={"design": "native", "fold": "x"}), adopt=True) as run:
         assert run.id == handed
         run.complete()
-    tracker.close()
-    found = tracker.find("k")
+    found = later.find("k")
     assert found.id == handed
     assert found.params == {"folds": "1x1", "design": "as typed", "fold": "x"}
     assert found.tags["design"] == "native"
     assert found.tags["mlflow.runName"] == "run k"
-    assert client.get_run(handed).info.lifecycle_stage == "active"
 
 
-def test_it_is_adopted_once(environment: dict[str, str], handed: str):
-    tracker = Tracker(environment | {"MLFLOW_RUN_ID": handed})
-    with tracker.open(unit("a"), adopt=True), tracker.open(unit("b"), adopt=True) as second:
+def test_it_is_adopted_once(later: Tracker, handed: str):
+    with later.open(unit("a"), adopt=True) as first, later.open(unit("b"), adopt=True) as second:
+        assert first.id == handed
         assert second.id != handed
 
 
-def test_unused_it_is_removed(environment: dict[str, str], client: MlflowClient, handed: str):
-    tracker = Tracker(environment | {"MLFLOW_RUN_ID": handed})
-    tracker.close()
-    tracker.close()  # a second time is no harm
-    assert client.get_run(handed).info.lifecycle_stage == "deleted"
-    assert handed not in {r.info.run_id for r in stored_runs(tracker, client)}
+def test_a_result_that_is_there_moves_into_the_handed_over_run(
+    tracker: Tracker, later: Tracker, client: MlflowClient, handed: str
+):
+    frame = pd.DataFrame({"a": [1]})
+    with tracker.open(unit(identity={"design": "native", "fold": "x"})) as old:
+        for step in (1, 2, 3):
+            old.metrics({"loss": 1 / step, "auc": step}, step=step)
+        old.text("hello", "deep/er/note.txt")
+        old.dataset(frame, "data", "digest", "somewhere")
+        old.complete()
+    with tracker.open(unit("child"), old.id) as child:
+        child.complete()
+    assert later.find("k").id == old.id  # as long as the run handed over is not asked for
+    found = later.find("k", adopt=True)
+    assert found.id == handed
+    assert found.params == {"folds": "1x1", "design": "as typed", "fold": "x"}
+    assert found.tags["design"] == "native"
+    assert found.tags[Tag.STATE] == "complete"
+    for name, values in (("loss", [1.0, 1 / 2, 1 / 3]), ("auc", [1.0, 2.0, 3.0])):
+        history = client.get_metric_history(handed, name)
+        assert [(m.step, m.value) for m in history] == list(enumerate(values, 1))
+    assert later.artifact(handed, "deep/er/note.txt").read_text() == "hello"
+    assert len(client.get_run(handed).inputs.dataset_inputs) == 1
+    assert {r.info.run_id for r in stored_runs(tracker, client)} == {handed, child.id}
+    assert later.find("child").tags["mlflow.parentRunId"] == handed
+    assert later.find("k", adopt=True).id == handed  # and nothing moves twice
 
 
-def test_a_run_to_continue_goes_before_the_handed_over_one(
-    environment: dict[str, str], client: MlflowClient, handed: str, tracker: Tracker
+def test_what_refers_to_a_run_follows_its_move(tracker: Tracker, later: Tracker, handed: str):
+    with tracker.open(unit()) as network:
+        network.complete()
+    with tracker.open(unit("user")) as user:
+        user.tags({Tag.NETWORK_RUN: network.id, Tag.FEATURES_RUN: network.id})
+        user.complete()
+    assert later.find("k", adopt=True).id == handed
+    tags = later.find("user").tags
+    assert (tags[Tag.NETWORK_RUN], tags[Tag.FEATURES_RUN]) == (handed, handed)
+
+
+def test_a_long_history_moves_too(
+    tracker: Tracker, later: Tracker, client: MlflowClient, handed: str
+):
+    with tracker.open(unit(params={f"p{number}": "x" for number in range(150)})) as old:
+        for step in range(1500):
+            old.metrics({"loss": step}, step=step)
+        old.complete()
+    assert later.find("k", adopt=True).id == handed
+    assert len(client.get_metric_history(handed, "loss")) == 1500
+    assert len(later.find("k").params) == 152
+
+
+def test_a_run_to_continue_is_continued_in_the_handed_over_one(
+    tracker: Tracker, later: Tracker, client: MlflowClient, handed: str
 ):
     run_id = left_by(tracker, client, f"{socket.gethostname()}/{dead_process()}")
-    later = Tracker(environment | {"MLFLOW_RUN_ID": handed})
     with later.open(unit(), adopt=True) as run:
-        assert run.id == run_id
-    later.close()
-    assert client.get_run(handed).info.lifecycle_stage == "deleted"
+        assert run.id == handed
+        assert later.find_part(Tag.NETWORK_KEY, "kept").id == handed
+        run.complete()
+    assert run_id not in {r.info.run_id for r in stored_runs(tracker, client)}
+
+
+def test_nothing_there_leaves_the_handed_over_run_waiting(later: Tracker, handed: str):
+    assert later.find("k", adopt=True) is None
+    with later.open(unit(), adopt=True) as run:
+        assert run.id == handed
+
+
+def test_why_a_command_failed_is_in_the_run_it_was_given(
+    later: Tracker, client: MlflowClient, handed: str
+):
+    later.record_failure(UserError("this is wrong", next_step="do that"))
+    tags = client.get_run(handed).data.tags
+    assert tags[Tag.ERROR] == "this is wrong\nNext step: do that"
+    assert "this is wrong" in tags["mlflow.note.content"]
+    assert later.find("k") is None
 
 
 # --- what a user gets wrong ----------------------------------------------------------------------

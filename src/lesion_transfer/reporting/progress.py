@@ -134,7 +134,10 @@ class Progress:
         """
         if self._fresh == 0:
             return None
-        return max(self._total - self._done, 0) * self._fresh_seconds / self._fresh
+        left = max(self._total - self._done, 0)
+        each = self._fresh_seconds / self._fresh
+        running = min(self._clock() - self._last_advance, each)  # of the unit under way
+        return max(left * each - running, 0.0)
 
     def _line_if_due(self) -> None:
         """Without a live region: a line, if the last one is old enough."""

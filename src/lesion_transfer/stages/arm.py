@@ -146,7 +146,6 @@ class PlannedArm:
         arm = self.arm
         return {
             "dataset": arm.dataset,
-            "dataset_digest": self.store.digest[:16],
             "design": arm.design.value,
             "model": arm.model.letter,
             "source": str(arm.model.source),
@@ -155,9 +154,19 @@ class PlannedArm:
             "protocol": arm.protocol,
             "image_size": str(arm.image_size),
             "seed": str(arm.seed),
-            "arm": self.arm_key[:16],
-            "folds_expected": str(2 * self.protocol.repeats),
-        } | ({Tag.STAND_IN: self.source.stand_in} if self.source.stand_in else {})
+        }
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What readers need beside the identity, of the arm's run and of each fold's."""
+        tags: dict[str, str] = {
+            Tag.ARM: self.arm_key,
+            Tag.FOLDS_EXPECTED: str(2 * self.protocol.repeats),
+            Tag.DATA_DIGEST: self.store.digest,
+        }
+        if self.source.stand_in:
+            tags[Tag.STAND_IN] = self.source.stand_in
+        return tags
 
     def unit(self) -> Unit:
         """Describe the arm's run."""
@@ -167,12 +176,13 @@ class PlannedArm:
         return Unit(
             kind=Kind.ARM,
             key=self.arm_key,
-            name=f"{arm.model.letter} · {arm.design.value} · {arm.dataset}",
+            name=f"{arm.model.letter} · {arm.design.short} · {arm.dataset}",
             description=f"{arm.backbone} at {arm.image_size} px from source {arm.model.source}, "
             f"{tuned}; linear SVM on its features. Mean and spread over "
             f"{self.protocol.repeats}×2 folds.{note}",
             identity=self.identity,
             params=self._params(),
+            tags=self.tags,
         )
 
     def fold_unit(self, fold: Fold) -> Unit:
@@ -181,11 +191,13 @@ class PlannedArm:
         return Unit(
             kind=Kind.FOLD,
             key=self.fold_key(fold),
-            name=f"{arm.model.letter} · {arm.design.value} · {fold}",
-            description=f"Repeat {fold.repeat}: train on half {fold.half}, test on the other.",
+            name=f"{arm.model.letter} · {arm.design.short} · {fold}",
+            description=f"{arm}: repeat {fold.repeat}, trained on half {fold.half} and tested on "
+            "the other.",
             identity=self.identity
             | {"fold": str(fold), "repeat": str(fold.repeat), "half": str(fold.half)},
             params=self._params(),
+            tags=self.tags,
         )
 
     def _params(self) -> dict[str, str]:

@@ -136,7 +136,7 @@ def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ..
     """
     by_arm: dict[str, list[StoredRun]] = {}
     for run in folds:
-        by_arm.setdefault(run.tags["arm"], []).append(run)
+        by_arm.setdefault(run.tags[Tag.ARM], []).append(run)
     newest_last = sorted(by_arm.values(), key=lambda runs: max(run.start_time for run in runs))
     cells: dict[tuple[str, ...], list[StoredRun]] = {}
     notes = []
@@ -161,7 +161,7 @@ def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ..
                 "finetune": tags["finetune"] == "true",
                 "stand_in": tags.get(Tag.STAND_IN, ""),
                 "n_folds": summary.n,
-                "expected_folds": int(tags["folds_expected"]),
+                "expected_folds": int(tags[Tag.FOLDS_EXPECTED]),
                 "mean": summary.mean,
                 "sd": summary.sd,
                 "ci_low": summary.ci_low,

@@ -95,7 +95,7 @@ def _frozen_run(
         if ids != store.index["image_id"].tolist():
             raise ValueError(f"the features of run {known.id} are of other images than the store")
         return known.id, features, gram_matrix(features)
-    names = ("dataset", "dataset_digest", "source", "backbone", "image_size", "seed")
+    names = ("dataset", "source", "backbone", "image_size", "seed")
     unit = Unit(
         kind=Kind.FEATURES,
         key=key,
@@ -104,6 +104,7 @@ def _frozen_run(
         f"frozen {planned.arm.backbone} from source {planned.arm.model.source}; every fold and "
         "design of the frozen model uses them.",
         identity={name: planned.identity[name] for name in names},
+        tags={Tag.DATA_DIGEST: store.digest},
     )
     with ws.tracker.open(unit) as run:
         ws.progress.now(unit.name)

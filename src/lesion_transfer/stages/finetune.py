@@ -30,9 +30,9 @@ def fold_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> An
     images, rows, labels = planned.store.images, planned.rows, planned.labels
     epochs = planned.protocol.finetune.epochs
 
-    def on_epoch(row: dict[str, float]) -> None:
-        run.metrics(row, step=int(row["epoch"]))
-        ws.progress.now(f"{run.unit.name} · epoch {int(row['epoch'])}/{epochs}")
+    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        run.metrics(metrics, step=epoch)
+        ws.progress.now(f"{run.unit.name} · epoch {epoch}/{epochs}")
 
     fit = trainer.fit(
         initial,

@@ -17,10 +17,10 @@ from lesion_transfer.stages.evaluate import evaluate_fold
 from lesion_transfer.stages.extract import fold_features, mark_features
 from lesion_transfer.stages.finetune import fold_network, log_network
 from lesion_transfer.stages.requests import ArmRequest
-from lesion_transfer.stages.summary import sum_up
+from lesion_transfer.stages.summary import stored_folds, sum_up
 from lesion_transfer.stages.workspace import Workspace, workspace
 from lesion_transfer.study import Fold
-from lesion_transfer.tracking import COMPLETE, Kind, Run, StoredRun, Tag
+from lesion_transfer.tracking import Run, StoredRun, Tag
 
 
 class Step(IntEnum):
@@ -134,8 +134,7 @@ def run_arm(
 
 def complete_folds(ws: Workspace, planned: PlannedArm) -> dict[Fold, StoredRun]:
     """Return the arm's complete folds, less those that are to be computed anew."""
-    tags = {Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, "arm": planned.identity["arm"]}
-    found = {Fold.parse(run.tags["fold"]): run for run in ws.tracker.search(tags)}
+    found = stored_folds(ws, planned)
     return {fold: run for fold, run in found.items() if ws.reusable(run.tags[Tag.KEY])}
 
 

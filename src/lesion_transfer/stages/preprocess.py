@@ -13,7 +13,7 @@ from lesion_transfer.reporting.figures import contact_sheet
 from lesion_transfer.stages.requests import DataRequest
 from lesion_transfer.stages.workspace import Workspace, workspace
 from lesion_transfer.study import SCHEMA_VERSION, digest
-from lesion_transfer.tracking import Kind, Unit
+from lesion_transfer.tracking import Kind, Tag, Unit
 
 SHEET_IMAGES = 48
 DATA_SEED = 0
@@ -116,8 +116,8 @@ def _unit(key: str, target: str, store: ImageStore) -> Unit:
         identity={
             "dataset": target,
             "image_size": str(store.size),
-            "dataset_digest": store.digest[:16],
         },
+        tags={Tag.DATA_DIGEST: store.digest},
     )
 
 

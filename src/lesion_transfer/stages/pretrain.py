@@ -191,8 +191,8 @@ def _unit(
             "protocol": protocol.name,
             "image_size": str(protocol.preparation.size),
             "seed": str(protocol.seed),
-        }
-        | ({Tag.STAND_IN: stand_in} if stand_in else {}),
+        },
+        tags={Tag.STAND_IN: stand_in} if stand_in else {},
         params=flat(protocol.pretrain.model_dump(), "pretrain"),
     )
 
@@ -234,9 +234,9 @@ def _trained(
 
     with ws.tracker.open(unit, adopt=adopt) as run, ws.scratch() as folder:
 
-        def on_epoch(row: dict[str, float]) -> None:
-            run.metrics(row, step=int(row["epoch"]))
-            ws.progress.now(f"{unit.name} · epoch {int(row['epoch'])}/{spec.epochs}")
+        def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+            run.metrics(metrics, step=epoch)
+            ws.progress.now(f"{unit.name} · epoch {epoch}/{spec.epochs}")
 
         trainer = Trainer(parent.build(), len(classes), spec)
         fit = trainer.fit(

@@ -10,15 +10,25 @@ from lesion_transfer.reporting.figures import confusion_figure, mean_roc_figure
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.evaluate import PREDICTIONS_FILE, read_predictions
 from lesion_transfer.stages.workspace import Workspace
+from lesion_transfer.study import Fold
 from lesion_transfer.tracking import COMPLETE, Kind, Run, StoredRun, Tag
 
 SUMMARISED = ("auc", "average_precision", "balanced_accuracy", "brier")
 
 
+def stored_folds(ws: Workspace, planned: PlannedArm) -> dict[Fold, StoredRun]:
+    """Return the arm's complete folds on the tracking server."""
+    tags: dict[str, str] = {
+        Tag.KIND: Kind.FOLD.value,
+        Tag.STATE: COMPLETE,
+        Tag.ARM: planned.arm_key,
+    }
+    return {Fold.parse(run.tags["fold"]): run for run in ws.tracker.search(tags)}
+
+
 def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     """Log what all complete folds of the arm say; with the last of them the arm is complete."""
-    tags = {Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, "arm": planned.identity["arm"]}
-    folds = {stored.tags["fold"]: stored for stored in ws.tracker.search(tags)}
+    folds = stored_folds(ws, planned)
     ws.progress.now(f"{run.unit.name} · summary")
     summaries = {
         name: summarise([stored.metrics[name] for stored in folds.values()]) for name in SUMMARISED
@@ -31,6 +41,12 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
         read_predictions(ws.tracker.artifact(stored.id, PREDICTIONS_FILE), planned.classes)
         for stored in folds.values()
     ]
+    run.dataset(
+        planned.store.index[["image_id", "group_id", "diagnosis"]],
+        planned.arm.dataset,
+        planned.store.digest[:16],
+        source=str(planned.store.path),
+    )
     title = str(planned.arm)
     curves = [(found.labels, found.decision) for found in predictions]
     run.figure(mean_roc_figure(curves, planned.classes, title), "roc.png")
@@ -47,7 +63,7 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
-def model_card(planned: PlannedArm, folds: dict[str, StoredRun], auc: Summary) -> str:
+def model_card(planned: PlannedArm, folds: dict[Fold, StoredRun], auc: Summary) -> str:
     """Say in Markdown what the arm is, what it was trained on, and how well it does."""
     arm = planned.arm
     counts = np.bincount(planned.labels, minlength=len(planned.classes))
@@ -56,7 +72,7 @@ def model_card(planned: PlannedArm, folds: dict[str, StoredRun], auc: Summary) -
     )
     rows = "\n".join(
         f"| {name} | {100 * stored.metrics['auc']:.1f} | {stored.id} |"
-        for name, stored in sorted(folds.items())
+        for name, stored in sorted(folds.items(), key=lambda item: str(item[0]))
     )
     note = f"\n**Note:** {planned.source.stand_in}.\n" if planned.source.stand_in else ""
     expected = 2 * planned.protocol.repeats

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +18,19 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag, SourceType
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.utils.git_utils import get_git_commit
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_RUN_NAME,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
 
+from lesion_transfer import __version__
 from lesion_transfer.tracking.schema import COMPLETE, STARTED, Kind, Tag, Unit
 
 FLUSH_SECONDS = 5.0
@@ -170,15 +182,27 @@ class Run:
 
 def start_tags(unit: Unit, owner: str) -> dict[str, str]:
     """Return the tags a run carries from its first moment."""
-    return {
-        "mlflow.runName": unit.name,
-        "mlflow.note.content": unit.description,
+    commit = _commit()
+    return ({MLFLOW_GIT_COMMIT: commit} if commit else {}) | {
+        MLFLOW_SOURCE_NAME: f"lesion_transfer {__version__}",
+        MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.PROJECT),
+        MLFLOW_USER: getpass.getuser(),
+        MLFLOW_RUN_NAME: unit.name,
+        MLFLOW_RUN_NOTE: unit.description,
         **unit.identity,
+        **unit.tags,
         Tag.KIND: unit.kind.value,
         Tag.KEY: unit.key,
         Tag.STATE: STARTED,
         Tag.OWNER: owner,
     }
+
+
+@cache
+def _commit() -> str | None:
+    """Return the git commit of this code, where it runs from a clone of its repository."""
+    commit: str | None = get_git_commit(__file__)
+    return commit
 
 
 def _folder(name: str) -> str:

@@ -36,6 +36,9 @@ class Tag(StrEnum):
     FEATURES_KEY = "lt.features_key"
     NETWORK_RUN = "lt.network_run"
     FEATURES_RUN = "lt.features_run"
+    ARM = "lt.arm"
+    FOLDS_EXPECTED = "lt.folds_expected"
+    DATA_DIGEST = "lt.data_digest"
     STAND_IN = "lt.stand_in"
 
 
@@ -58,8 +61,8 @@ class Unit:
     identity
         Flat names and values, logged as tags, which code queries, and as params, which the UI's
         charts use.
-    params
-        Further parameters, only logged.
+    params, tags
+        Further ones, logged as what they are.
     """
 
     kind: Kind
@@ -68,3 +71,4 @@ class Unit:
     description: str
     identity: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from lesion_transfer.tracking.schema import COMPLETE, STARTED, Kind, Tag, Unit
 
 PAGE = 1000
 LONGEST_TAG = 5000
+EXPERIMENT_KIND = "mlflow.experimentKind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,17 @@ class Tracker:
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
 
     def _experiment(self, environment: Mapping[str, str]) -> str:
-        if given := environment.get("MLFLOW_EXPERIMENT_ID"):
-            return given
+        given = environment.get("MLFLOW_EXPERIMENT_ID")
         name = environment.get("MLFLOW_EXPERIMENT_NAME", "Default")
-        experiment = self._client.get_experiment_by_name(name)
+        experiment = self._client.get_experiment_by_name(name) if not given else None
+        if given:
+            experiment = self._client.get_experiment(given)
         if experiment is None:
-            return str(self._client.create_experiment(name))
+            experiment = self._client.get_experiment(self._client.create_experiment(name))
+        if EXPERIMENT_KIND not in experiment.tags:  # so that the UI shows training runs first
+            self._client.set_experiment_tag(
+                experiment.experiment_id, EXPERIMENT_KIND, "custom_model_development"
+            )
         return str(experiment.experiment_id)
 
     # --- reading

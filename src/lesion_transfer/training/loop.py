@@ -90,7 +90,7 @@ class Trainer:
         training: Examples,
         validation: Examples,
         seed: int,
-        on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+        on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
     ) -> Fit:
         """Train from ``initial`` weights and leave the kept epoch's weights in the network.
 
@@ -103,7 +103,7 @@ class Trainer:
         seed
             Decides the classifier's first weights, batches, augmentation and dropout.
         on_epoch
-            Called with each row of the history.
+            Called with the number of each epoch, from 1, and its row of the history.
 
         Raises
         ------
@@ -134,14 +134,13 @@ class Trainer:
             raw = self._swap_in_average()
             probabilities = predict(self.model, validation.images, validation.rows)
             row = {
-                "epoch": float(epoch),
                 "train_loss": float(np.mean(losses)),
                 "val_loss": cross_entropy(validation.labels, probabilities),
                 "val_auc": auc(validation.labels, probabilities),
                 "learning_rate": rate,
             }
             history.append(row)
-            on_epoch(row)
+            on_epoch(epoch, row)
             if best is None or spec.select == "last" or row["val_loss"] < best[0]:
                 best = (row["val_loss"], epoch, self.network.get_weights(), probabilities)
             if raw is not None:
@@ -149,7 +148,9 @@ class Trainer:
         if best is None:
             raise ValueError("a training has at least one epoch")
         self.network.set_weights(best[2])
-        return Fit(pd.DataFrame(history).astype({"epoch": int}), best[1], best[3])
+        table = pd.DataFrame(history)
+        table.insert(0, "epoch", range(1, len(table) + 1))
+        return Fit(table, best[1], best[3])
 
     def _reset(self, initial: Weights, seed: int) -> None:
         """Put everything that a training changes back to where it starts."""

@@ -1,0 +1,289 @@
+"""What is shared, what is computed anew, and what a kill leaves."""
+
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lesion_transfer.errors import UserError
+from lesion_transfer.stages.folds import evaluate, extract, finetune
+from lesion_transfer.stages.requests import EvaluateRequest, StudyRequest
+from lesion_transfer.stages.study import study
+from lesion_transfer.study import Design
+from lesion_transfer.tracking import Kind, Tag
+
+
+@pytest.fixture
+def fresh(world, request: pytest.FixtureRequest):
+    """An experiment of the test's own."""
+    return world.enter(request.node.name)
+
+
+def arm(world, **values) -> EvaluateRequest:
+    """Model A, which needs no source to be trained first."""
+    return EvaluateRequest(**world.options(source="none") | values)
+
+
+def retinas(world, **values) -> EvaluateRequest:
+    return arm(world, source="retinopathy", finetune=False, **values)
+
+
+def described(runs) -> dict[str, tuple]:
+    return {run.info.run_id: (run.data.tags, run.data.metrics, run.info.status) for run in runs}
+
+
+def epochs_logged(world, run_id: str) -> int:
+    return len(world.client.get_metric_history(run_id, "val_loss"))
+
+
+# --- what is shared ------------------------------------------------------------------------------
+
+
+def test_a_frozen_source_has_one_feature_extraction_whatever_the_designs(fresh):
+    for design in (Design.MELANOMA_VS_BENIGN, Design.MALIGNANT_VS_BENIGN):
+        evaluate(retinas(fresh, design=design))
+    (features,) = fresh.runs(Kind.FEATURES)
+    (source,) = fresh.runs(Kind.SOURCE)
+    folds = fresh.runs(Kind.FOLD)
+    assert len(folds) == 4
+    for fold in folds:
+        assert fold.data.tags[Tag.FEATURES_RUN] == features.info.run_id
+        assert fold.data.tags[Tag.NETWORK_RUN] == source.info.run_id
+    table = pd.read_parquet(fresh.artifact(features, "features/features.parquet"))
+    assert len(table) == 400
+
+
+def test_another_svm_grid_uses_the_networks_and_features_that_are_there(fresh):
+    first = evaluate(arm(fresh))
+    before = described(fresh.runs())
+    grid = fresh.protocol("tiny_grid", lambda text: text.replace("[0.1, 10.0]", "[0.01, 1.0]"))
+    second = evaluate(arm(fresh, protocol=grid))
+    for old, new in zip(first.folds, second.folds, strict=True):
+        run = fresh.client.get_run(new.run_id)
+        assert new.run_id != old.run_id
+        assert not new.reused
+        assert run.data.tags[Tag.FEATURES_RUN] == old.run_id
+        assert run.data.tags[Tag.NETWORK_RUN] == old.run_id
+        assert epochs_logged(fresh, new.run_id) == 0
+        assert epochs_logged(fresh, old.run_id) == 2
+        assert run.data.metrics["C"] in (0.01, 1.0)
+        assert fresh.artifact(run, "model/model.keras").is_file()
+    after = described(fresh.runs())
+    assert {key: after[key] for key in before} == before
+
+
+@pytest.mark.slow
+def test_another_seed_shares_nothing_but_the_data(fresh):
+    first = evaluate(arm(fresh, folds="1x1"))
+    second = evaluate(arm(fresh, folds="1x1", seed=1))
+    assert first.run_id != second.run_id
+    assert epochs_logged(fresh, second.folds[0].run_id) == 2
+    assert len(fresh.runs(Kind.DATASET)) == 1
+
+
+@pytest.mark.slow
+def test_folds_can_come_one_after_another(fresh):
+    one = evaluate(arm(fresh, folds="1x1"))
+    (run,) = fresh.runs(Kind.ARM, complete=False)
+    assert run.data.tags[Tag.STATE] == "started"
+    assert run.data.metrics["folds"] == 1
+    both = evaluate(arm(fresh))
+    assert both.run_id == one.run_id
+    assert [fold.reused for fold in both.folds] == [True, False]
+    (run,) = fresh.runs(Kind.ARM)
+    assert run.data.metrics["folds"] == 2
+
+
+def test_an_evaluation_again_is_only_looked_up(fresh):
+    first = evaluate(arm(fresh))
+    before = described(fresh.runs(complete=False))
+    second = evaluate(arm(fresh))
+    assert all(fold.reused for fold in second.folds)
+    assert (second.run_id, second.summary) == (first.run_id, first.summary)
+    assert described(fresh.runs(complete=False)) == before
+
+
+# --- one command after another -------------------------------------------------------------------
+
+
+def test_finetune_extract_and_evaluate_fill_the_same_runs(fresh):
+    tuned = finetune(arm(fresh))
+    ids = [fold.run_id for fold in tuned.folds]
+    assert tuned.summary is None
+    assert [epochs_logged(fresh, run_id) for run_id in ids] == [2, 2]
+    assert not fresh.runs(Kind.FOLD)  # nothing is complete yet
+    networks = [fresh.artifact(run_id, "model/network.keras").read_bytes() for run_id in ids]
+
+    extracted = extract(arm(fresh))
+    assert [fold.run_id for fold in extracted.folds] == ids
+    features = [fresh.artifact(run_id, "features/features.parquet").read_bytes() for run_id in ids]
+    assert not fresh.runs(Kind.FOLD)
+
+    evaluated = evaluate(arm(fresh))
+    assert [fold.run_id for fold in evaluated.folds] == ids
+    assert [epochs_logged(fresh, run_id) for run_id in ids] == [2, 2]  # trained once
+    assert len(fresh.runs(Kind.FOLD, complete=False)) == len(fresh.runs(Kind.FOLD)) == 2
+    assert len(fresh.runs(Kind.ARM)) == 1
+    for run_id, network, table in zip(ids, networks, features, strict=True):
+        assert fresh.artifact(run_id, "model/network.keras").read_bytes() == network
+        assert fresh.artifact(run_id, "features/features.parquet").read_bytes() == table
+        assert fresh.artifact(run_id, "model/model.keras").is_file()
+
+    straight = fresh.enter("straight evaluation")
+    at_once = evaluate(arm(straight))
+    assert [fold.auc for fold in at_once.folds] == [fold.auc for fold in evaluated.folds]
+
+
+@pytest.mark.slow
+def test_commands_after_the_last_one_change_nothing(fresh):
+    evaluated = evaluate(arm(fresh, folds="1x1"))
+    before = described(fresh.runs(Kind.FOLD, complete=False))
+    for command in (finetune, extract):
+        done = command(arm(fresh, folds="1x1"))
+        assert [fold.run_id for fold in done.folds] == [evaluated.folds[0].run_id]
+    assert described(fresh.runs(Kind.FOLD, complete=False)) == before
+
+
+@pytest.mark.slow
+def test_extracting_from_a_frozen_source_makes_the_one_extraction(fresh):
+    extract(retinas(fresh))
+    assert len(fresh.runs(Kind.FEATURES)) == 1
+    before = described(fresh.runs(Kind.FEATURES))
+    evaluate(retinas(fresh))
+    assert described(fresh.runs(Kind.FEATURES)) == before
+
+
+def test_a_frozen_network_cannot_be_fine_tuned(fresh):
+    with pytest.raises(UserError, match="finetune=false leaves nothing to fine-tune") as raised:
+        finetune(arm(fresh, finetune=False))
+    assert "extract or evaluate" in raised.value.next_step
+    assert not fresh.runs(Kind.FOLD, complete=False)
+
+
+# --- force ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [arm, pytest.param(retinas, marks=pytest.mark.slow)])
+def test_force_computes_anew_and_leaves_one_complete_run_per_key(fresh, make):
+    first = evaluate(make(fresh))
+    before = {run.data.tags[Tag.KEY]: run.info.run_id for run in fresh.runs()}
+    forced = evaluate(make(fresh, force=True))
+    after = [(run.data.tags[Tag.KEY], run.info.run_id) for run in fresh.runs()]
+    assert len(after) == len(before)
+    assert dict(after).keys() == before.keys()
+    assert len(fresh.runs(complete=False)) == len(after)
+    for old, new in zip(first.folds, forced.folds, strict=True):
+        assert new.run_id != old.run_id
+        assert not new.reused
+        assert new.auc == old.auc
+    renewed = [run for run in fresh.runs() if before[run.data.tags[Tag.KEY]] != run.info.run_id]
+    kinds = {run.data.tags[Tag.KIND] for run in renewed}
+    expected = {"dataset", "fold"} | ({"source", "features"} if make is retinas else set())
+    assert expected <= kinds
+
+
+@pytest.mark.slow
+def test_nothing_refers_to_a_run_that_force_has_removed(fresh):
+    evaluate(retinas(fresh, folds="1x1"))
+    evaluate(retinas(fresh, folds="1x1", design=Design.MALIGNANT_VS_BENIGN))
+    evaluate(retinas(fresh, folds="1x1", force=True))
+    active = {run.info.run_id for run in fresh.runs()}
+    for fold in fresh.runs(Kind.FOLD):
+        assert fold.data.tags[Tag.FEATURES_RUN] in active, fold.data.tags["design"]
+        assert fold.data.tags[Tag.NETWORK_RUN] in active, fold.data.tags["design"]
+
+
+# --- a native design -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_native_design_of_five_levels_is_evaluated(fresh):
+    done = evaluate(
+        arm(fresh, target="synthetic_retinas", design=Design.NATIVE, folds="1x1", epochs=1)
+    )
+    run = fresh.client.get_run(done.folds[0].run_id)
+    table = pd.read_parquet(fresh.artifact(run, "predictions.parquet"))
+    classes = [name for name in table.columns if name.startswith("probability_")]
+    assert len(classes) == table["label"].nunique() > 2
+    assert 0 < done.folds[0].auc <= 1
+
+
+# --- killed --------------------------------------------------------------------------------------
+
+RUN = """
+import sys
+from pathlib import Path
+from lesion_transfer.quiet import quiet_start
+quiet_start()
+from lesion_transfer.stages.requests import StudyRequest
+from lesion_transfer.stages.study import study
+study(StudyRequest.model_validate_json(sys.stdin.read()))
+"""
+
+
+def wait_for(database: Path, experiment: str, name: str, process: subprocess.Popen) -> None:
+    """Wait until the experiment has a run whose name holds ``name``."""
+    query = (
+        "select count(*) from runs join experiments using (experiment_id) "
+        "where experiments.name = ? and runs.name like ?"
+    )
+    for _ in range(6000):
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30) as connection:
+            (count,) = connection.execute(query, (experiment, f"%{name}%")).fetchone()
+        if count:
+            return
+        assert process.poll() is None, "the study has ended before it could be killed"
+        time.sleep(0.01)
+    raise TimeoutError(name)
+
+
+@pytest.mark.slow
+def test_a_study_killed_again_and_again_ends_with_the_same_table(world, tmp_path: Path):
+    def request(out: str) -> StudyRequest:
+        return StudyRequest(
+            **world.options(designs="melanoma_vs_benign", models="A,B", out=tmp_path / out, seed=3)
+        )
+
+    def table(out: str) -> tuple[str, pd.DataFrame]:
+        folds = pd.read_csv(tmp_path / out / "folds.csv").drop(columns="run_id")
+        text = (tmp_path / out / "results.md").read_text()
+        return re.sub(r"[0-9a-f]{32}", "run", text), folds
+
+    whole = world.enter("uninterrupted")
+    study(request("whole"))
+    killed = world.enter("killed")
+    killed_at = (
+        "A · melanoma_vs_benign · 1x2",
+        "source · retinopathy",
+        "B · melanoma_vs_benign · 1x1",
+    )
+    for moment, delay in zip(killed_at, (0.3, 0.5, 0.0), strict=True):
+        process = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE)
+        process.stdin.write(request("killed").model_dump_json().encode())
+        process.stdin.close()
+        try:
+            wait_for(world.folder / "mlflow.db", killed.experiment, moment, process)
+            time.sleep(delay)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert not (tmp_path / "killed").exists()
+    study(request("killed"))
+
+    text, folds = table("killed")
+    expected_text, expected_folds = table("whole")
+    assert text == expected_text
+    pd.testing.assert_frame_equal(folds, expected_folds, check_exact=True)
+
+    def keys(of) -> list[str]:
+        kinds = (Kind.DATASET, Kind.SOURCE, Kind.FEATURES, Kind.ARM, Kind.FOLD)
+        return sorted(run.data.tags[Tag.KEY] for kind in kinds for run in of.runs(kind))
+
+    assert keys(killed) == keys(whole)
+    assert len(killed.runs(complete=False)) == len(killed.runs()) == len(whole.runs())
