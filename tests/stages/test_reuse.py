@@ -227,20 +227,18 @@ study(StudyRequest.model_validate_json(sys.stdin.read()))
 """
 
 
-def wait_for(database: Path, experiment: str, name: str, process: subprocess.Popen) -> None:
-    """Wait until the experiment has a run whose name holds ``name``."""
-    query = (
-        "select count(*) from runs join experiments using (experiment_id) "
-        "where experiments.name = ? and runs.name like ?"
-    )
+def wait_for(database: Path, tags: dict[str, str], process: subprocess.Popen) -> None:
+    """Wait until the database has a run with all these tags."""
+    one = "select run_uuid from tags where key = ? and value = ?"
+    query = " intersect ".join([one] * len(tags))
+    values = [text for pair in tags.items() for text in pair]
     for _ in range(6000):
         with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30) as connection:
-            (count,) = connection.execute(query, (experiment, f"%{name}%")).fetchone()
-        if count:
-            return
+            if connection.execute(query, values).fetchone():
+                return
         assert process.poll() is None, "the study has ended before it could be killed"
         time.sleep(0.01)
-    raise TimeoutError(name)
+    raise TimeoutError(str(tags))
 
 
 @pytest.mark.slow
@@ -255,26 +253,26 @@ def test_a_study_killed_again_and_again_ends_with_the_same_table(world, tmp_path
         text = (tmp_path / out / "results.md").read_text()
         return re.sub(r"[0-9a-f]{32}", "run", text), folds
 
-    whole = world.enter("uninterrupted")
-    study(request("whole"))
     killed = world.enter("killed")
     killed_at = (
-        "A · melanoma_vs_benign · 1x2",
-        "source · retinopathy",
-        "B · melanoma_vs_benign · 1x1",
+        ({Tag.KIND: "fold", "model": "A", "fold": "1x2"}, 0.3),
+        ({Tag.KIND: "source"}, 0.5),
+        ({Tag.KIND: "fold", "model": "B", "fold": "1x1"}, 0.0),
     )
-    for moment, delay in zip(killed_at, (0.3, 0.5, 0.0), strict=True):
+    for tags, delay in killed_at:  # seed 3 is this test's alone
         process = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE)
         process.stdin.write(request("killed").model_dump_json().encode())
         process.stdin.close()
         try:
-            wait_for(world.folder / "mlflow.db", killed.experiment, moment, process)
+            wait_for(world.folder / "mlflow.db", {"seed": "3"} | tags, process)
             time.sleep(delay)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
     assert not (tmp_path / "killed").exists()
     study(request("killed"))
+    whole = world.enter("uninterrupted")
+    study(request("whole"))
 
     text, folds = table("killed")
     expected_text, expected_folds = table("whole")

@@ -263,17 +263,18 @@ def test_of_several_complete_runs_of_a_key_the_newest_remains(
     assert {r.info.run_id for r in stored_runs(tracker, client)} == {ids[-1], bystander.id}
 
 
-def test_of_two_runs_that_become_complete_at_once_one_remains(tracker: Tracker):
-    """Two processes on one study: each says `complete` before either looks for the other."""
-    first, second = tracker.open(unit()), tracker.open(unit(kind=Kind.FOLD))
-    first.tags({Tag.OWNER: "another-machine/1"})
-    third = tracker.open(unit())
-    assert len({first.id, second.id, third.id}) >= 2
-    for run in (first, third):
-        run.tags({Tag.STATE: "complete"})
-    for run in (first, third):
-        run.complete()
+def test_two_processes_that_complete_one_key_at_once_both_end_well(
+    tracker: Tracker, client: MlflowClient
+):
+    one = tracker.open(unit())
+    one.tags({Tag.OWNER: "another-machine/1"})
+    two = tracker.open(unit())
+    assert one.id != two.id
+    with one, two:
+        one.complete()
+        two.complete()
     assert tracker.find("k") is not None
+    assert len(stored_runs(tracker, client)) == 1
 
 
 def test_a_failed_second_try_leaves_the_first_result(tracker: Tracker):
