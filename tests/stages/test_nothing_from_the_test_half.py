@@ -48,7 +48,7 @@ def weights(world, name: str) -> tuple[list[np.ndarray], dict[str, float]]:
         ("pictures", True),
         pytest.param("labels", True, marks=pytest.mark.slow),
         pytest.param("pictures", False, marks=pytest.mark.slow),
-        ("labels", False),
+        pytest.param("labels", False, marks=pytest.mark.slow),
     ],
 )
 def test_a_poisoned_test_half_changes_the_score_and_nothing_else(world, what: str, finetune: bool):

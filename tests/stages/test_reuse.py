@@ -112,6 +112,7 @@ def test_an_evaluation_again_is_only_looked_up(fresh):
 # --- one command after another -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_finetune_extract_and_evaluate_fill_the_same_runs(fresh):
     tuned = finetune(arm(fresh))
     ids = [fold.run_id for fold in tuned.folds]
@@ -169,7 +170,8 @@ def test_a_frozen_network_cannot_be_fine_tuned(fresh):
 # --- force ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [arm, pytest.param(retinas, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [arm, retinas])
 def test_force_computes_anew_and_leaves_one_complete_run_per_key(fresh, make):
     first = evaluate(make(fresh))
     before = {run.data.tags[Tag.KEY]: run.info.run_id for run in fresh.runs()}

@@ -125,7 +125,7 @@ def test_a_failed_fit_leaves_no_trace():
     trainer = Trainer(network(), 2, spec(epochs=2))
     _, expected = fit(trainer, 3)
 
-    def stop(row: dict[str, float]) -> None:
+    def stop(epoch: int, row: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -152,7 +152,7 @@ def test_the_kept_weights_are_those_of_the_chosen_epoch(select: str, ema: float 
     done, kept = fit(
         trainer,
         mislabelled=50,
-        on_epoch=lambda row: every.append(trainer.network.get_weights()),
+        on_epoch=lambda epoch, row: every.append(trainer.network.get_weights()),
     )
     losses = done.history["val_loss"]
     lowest = int(losses.argmin()) + 1
@@ -178,10 +178,10 @@ def test_the_whole_model_is_that_of_the_kept_epoch_afterwards(ema: float | None)
 
 
 def test_each_epoch_is_reported_once_as_it_ends(trainer: Trainer):
-    rows: list[dict[str, float]] = []
-    done, _ = fit(trainer, on_epoch=rows.append)
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
-    assert [row["val_loss"] for row in rows] == done.history["val_loss"].tolist()
+    rows: list[tuple[int, dict[str, float]]] = []
+    done, _ = fit(trainer, on_epoch=lambda *row: rows.append(row))
+    assert [epoch for epoch, _ in rows] == [1, 2, 3, 4]
+    assert [row["val_loss"] for _, row in rows] == done.history["val_loss"].tolist()
 
 
 # --- it stops ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, SourceType
+from mlflow.entities import LifecycleStage, Metric, Param, RunTag, SourceType
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.git_utils import get_git_commit
 from mlflow.utils.mlflow_tags import (
@@ -75,6 +75,8 @@ class Run:
         traceback: TracebackType | None,
     ) -> None:
         self._monitor.finish()
+        if self._client.get_run(self.id).info.lifecycle_stage != LifecycleStage.ACTIVE:
+            return  # another process completed the same work, and its run is the one kept
         self.flush()
         if error is None:
             self._client.set_terminated(self.id, "FINISHED")

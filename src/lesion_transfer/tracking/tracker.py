@@ -79,7 +79,9 @@ class Tracker:
 
     def search(self, tags: Mapping[str, str]) -> Iterator[StoredRun]:
         """Yield the active runs that carry all these tags, oldest first."""
-        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        condition = " and ".join(
+            f"tags.`{name}` = {_quoted(value)}" for name, value in tags.items()
+        )
         token = None
         while True:
             page = self._client.search_runs(
@@ -167,6 +169,8 @@ class Tracker:
         else:
             run = Run(self._client, run_id, unit, self._only_one)
             self._client.update_run(run_id, status="RUNNING", name=unit.name)
+            if Tag.ERROR in self._client.get_run(run_id).data.tags:
+                self._client.delete_tag(run_id, Tag.ERROR)  # of the attempt that is continued
             run.tags(tags)
         run.params({**unit.identity, **unit.params})
         return run
@@ -182,13 +186,21 @@ class Tracker:
         return None
 
     def _only_one(self, completed: Run) -> None:
-        """Of several complete runs with one key (forced, or of two racing processes), keep one."""
-        for run in self.search({Tag.KEY: completed.unit.key, Tag.STATE: COMPLETE}):
-            if run.id != completed.id:
-                self.discard(run.id)
+        """Of several complete runs with one key (forced, or of two racing processes), keep one.
 
-    def discard(self, run_id: str) -> None:
-        """Remove a run that would only repeat another."""
+        The newest; every process that looks comes to the same one.
+        """
+        runs = list(self.search({Tag.KEY: completed.unit.key, Tag.STATE: COMPLETE}))
+        kept = max(runs, key=lambda run: (run.start_time, run.id))
+        for run in runs:
+            if run.id != kept.id:
+                self._discard(run.id, in_favour_of=kept.id)
+
+    def _discard(self, run_id: str, in_favour_of: str) -> None:
+        """Remove a run that only repeats another, to which all that refers to it is turned."""
+        for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN):
+            for run in self.search({reference: run_id}):
+                self._client.set_tag(run.id, reference, in_favour_of)
         self._client.set_terminated(run_id)
         self._client.delete_run(run_id)
 
@@ -199,10 +211,7 @@ class Tracker:
         run_id, self._handed_over = self._handed_over, None
         if stored is not None:
             move_run(self._client, stored, run_id)
-            for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN):
-                for run in self.search({reference: stored}):
-                    self._client.set_tag(run.id, reference, run_id)
-            self.discard(stored)
+            self._discard(stored, in_favour_of=run_id)
         return run_id
 
     def record_failure(self, error: BaseException) -> None:
@@ -219,6 +228,16 @@ class Tracker:
             self._client.set_tag(
                 self._handed_over, MLFLOW_RUN_NOTE, f"Failed: {text}"[:LONGEST_TAG]
             )
+
+
+def _quoted(value: str) -> str:
+    """Return ``value`` as a string of MLflow's filter language, which has no escapes."""
+    if "'" in value and '"' in value:
+        raise UserError(
+            f"{value!r} cannot be searched for",
+            expected="a text with one kind of quotation marks at most",
+        )
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def _stored(run: mlflow_entities.Run) -> StoredRun:

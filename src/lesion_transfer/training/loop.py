@@ -92,7 +92,7 @@ class Trainer:
         seed: int,
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
     ) -> Fit:
-        """Train from ``initial`` weights and leave the kept epoch's weights in the network.
+        """Train from ``initial`` weights and leave the kept epoch's weights in the model.
 
         Parameters
         ----------
@@ -109,7 +109,15 @@ class Trainer:
         ------
         TrainingDivergedError
             The loss is no longer a finite number.
+        UserError
+            There is no validation image to choose the epoch by.
         """
+        if len(validation) == 0:
+            raise UserError(
+                "no image could be held out to choose the epoch by",
+                expected="at least two groups (lesions, patients) of a class in a training half",
+                next_step="add images, or use a frozen network (finetune=false)",
+            )
         self._reset(initial, seed)
         spec = self.spec
         steps = math.ceil(self._epoch_length(training) / spec.batch_size)
@@ -142,12 +150,12 @@ class Trainer:
             history.append(row)
             on_epoch(epoch, row)
             if best is None or spec.select == "last" or row["val_loss"] < best[0]:
-                best = (row["val_loss"], epoch, self.network.get_weights(), probabilities)
+                best = (row["val_loss"], epoch, self.model.get_weights(), probabilities)
             if raw is not None:
                 self.model.set_weights(raw)
         if best is None:
             raise ValueError("a training has at least one epoch")
-        self.network.set_weights(best[2])
+        self.model.set_weights(best[2])
         table = pd.DataFrame(history)
         table.insert(0, "epoch", range(1, len(table) + 1))
         return Fit(table, best[1], best[3])
