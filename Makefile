@@ -62,6 +62,10 @@ bench: $(VENV)/.dev ## every benchmark in benchmarks/
 		echo "== $$file"; python "$$file"; \
 	done
 
+.PHONY: bench-preprocess
+bench-preprocess: $(VENV)/.dev ## preprocessing against the original's way: images/s, memory, quality
+	@python benchmarks/preprocess.py
+
 .PHONY: mlproject
 mlproject: $(VENV)/.runtime ## write MLproject, conda.yaml and docs/parameters.md anew
 	@python -m lesion_transfer.mlproject

@@ -65,15 +65,20 @@ BENIGN_LESIONS = frozenset(
         "seborrheic_keratosis",
         "benign_keratosis",
         "actinic_keratosis",
+        "lichenoid_keratosis",
         "dermatofibroma",
         "vascular_lesion",
         "lentigo",
         "melanosis",
+        "cafe_au_lait_macule",
+        "atypical_melanocytic_proliferation",
         "miscellaneous",
         "benign",
     }
 )
-LESION_DIAGNOSES = frozenset({MELANOMA}) | CARCINOMAS | BENIGN_LESIONS
+UNKNOWN = "unknown"
+"""No diagnosis, or (ISIC 2019) none of those asked for: in no class of any lesion design."""
+LESION_DIAGNOSES = frozenset({MELANOMA, UNKNOWN}) | CARCINOMAS | BENIGN_LESIONS
 
 
 class Design(StrEnum):
@@ -127,6 +132,8 @@ class Design(StrEnum):
                 next_step="rename it in the labels, or use design=native to keep the labels as "
                 "they are",
             )
+        if diagnosis == UNKNOWN:
+            return None
         carcinoma = diagnosis in CARCINOMAS
         match self:
             case Design.MALIGNANT_VS_BENIGN:
@@ -144,18 +151,25 @@ LESION_DESIGNS = tuple(design for design in Design if design is not Design.NATIV
 # --- sources and models --------------------------------------------------------------------------
 
 
+def is_stored(name: str) -> bool:
+    """Whether a name means something that the tracking server holds."""
+    return name.startswith(("models:/", "runs:/"))
+
+
 class Source(Frozen):
     """Where the initial weights come from: a chain of links, the empty chain being ``none``.
 
-    ``imagenet`` stands for the weights a backbone comes with; ``retinopathy`` for a training on
-    retina images; each link starts from the one before it.
+    ``imagenet`` stands for the weights a backbone comes with; ``models:/…`` or ``runs:/…`` for a
+    network that the tracking server holds; ``retinopathy`` for a training on retina images, and the
+    name of a data set for one on its own labels. Each link starts from the one before it, and
+    only the first can be one that is not trained.
     """
 
     chain: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``none``, ``imagenet``, ``imagenet+retinopathy`` and the like.
+        """Read ``none``, ``imagenet+retinopathy``, ``models:/name@alias`` and the like.
 
         Raises
         ------
@@ -166,11 +180,13 @@ class Source(Frozen):
             return cls()
         links = tuple(link.strip() for link in text.split("+"))
         valid = all(link and link != "none" for link in links)
-        if not valid or "imagenet" in links[1:] or len(set(links)) < len(links):
+        ready = [link == "imagenet" or is_stored(link) for link in links[1:]]
+        if not valid or any(ready) or len(set(links)) < len(links):
             raise UserError(
                 f"source={text!r} is not a chain of sources",
-                expected="none, or different names joined by +, imagenet first: "
-                "imagenet, retinopathy, imagenet+retinopathy",
+                expected="none, or different names joined by +; imagenet, models:/<name>@<alias> "
+                "and runs:/<run id>/<file> can only be the first: imagenet, retinopathy, "
+                "imagenet+retinopathy",
             )
         return cls(chain=links)
 
@@ -257,7 +273,7 @@ def parse_folds(text: str, repeats: int) -> tuple[Fold, ...]:
     """
     if text == "all":
         return all_folds(repeats)
-    folds = sorted({Fold.parse(part) for part in text.split(",")}, key=str)
+    folds = sorted({Fold.parse(part) for part in text.split(",")}, key=lambda f: (f.repeat, f.half))
     for fold in folds:
         if fold.repeat > repeats:
             raise UserError(

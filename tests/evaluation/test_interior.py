@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import SVC
 
+from lesion_transfer.evaluation.dual import DualSVM
 from lesion_transfer.evaluation.interior import solve_dual
-from lesion_transfer.evaluation.svm import _Dual, gram_matrix
+from lesion_transfer.evaluation.svm import gram_matrix
 
 
 def problem(seed, n=60, d=5):
@@ -43,5 +44,5 @@ def test_agrees_with_libsvm_run_to_the_end():
 
 def test_takes_over_where_libsvm_is_slow():
     gram, target, *_ = problem(0, n=200)
-    assert not _Dual.fit(gram, target, 1.0).slow
-    assert _Dual.fit(gram, target, 1e4).slow
+    assert not DualSVM.fit(gram, target, 1.0).slow
+    assert DualSVM.fit(gram, target, 1e4).slow

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import normalize
@@ -111,3 +112,28 @@ def test_refuses_what_is_not_finite():
     features[4, 2] = np.nan
     with pytest.raises(ValueError, match=r"1 of 120 rows, first in row 4"):
         fit_head(features, labels, "ab", SPEC, seed=0)
+
+
+def test_logistic_regression_can_take_its_place():
+    features, labels = pictures()
+    test, _ = pictures(seed=1)
+    head = fit_head(features, labels, "ab", SVM(C=(1.0,), head="logistic"), seed=0)
+    rows, tested = (l2_normalise(each) for each in (features, test))
+    reference = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-10, max_iter=1000)
+    expected = reference.fit(rows, labels).decision_function(tested)
+    assert_allclose(head.decision(test), expected, atol=1e-4)
+    three, labels = pictures(K=3)
+    head = fit_head(three, labels, "abc", SVM(head="logistic"), seed=0)
+    assert head.validation_auc > 0.7
+
+
+def test_the_threshold_comes_from_pictures_the_svm_has_not_seen():
+    features, labels = pictures()
+    head = fit_head(features, labels, "ab", SPEC, seed=0)
+    assert 0 < head.threshold < 1
+    other = features.copy()
+    called = head.probabilities(other)[:, 1] >= head.threshold
+    # Youden's point on out-of-fold probabilities: a threshold for use, not one that fits these.
+    assert called[labels == 1].mean() + (~called)[labels == 0].mean() > 1
+    three, labels = pictures(K=3)
+    assert np.isnan(fit_head(three, labels, "abc", SVM(C=(1.0,)), seed=0).threshold)

@@ -25,7 +25,7 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def features(network: keras.Model) -> np.ndarray:
-    return np.asarray(network(IMAGES.astype(np.float32)))
+    return keras.ops.convert_to_numpy(network(IMAGES.astype(np.float32)))
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["two classes", "three classes"])
@@ -36,7 +36,7 @@ def head(request: pytest.FixtureRequest, features: np.ndarray) -> LinearHead:
 
 
 def test_the_head_is_scikit_learns_probabilities(head: LinearHead, features: np.ndarray):
-    ours = np.asarray(head_model(head)(features))
+    ours = keras.ops.convert_to_numpy(head_model(head)(features))
     assert ours.shape == (60, len(head.classes))
     assert_allclose(ours, head.probabilities(features), atol=1e-5)
 
@@ -45,7 +45,7 @@ def test_the_svm_layer_is_the_decision(head: LinearHead, features: np.ndarray):
     model = head_model(head)
     svm = keras.Model(model.input, model.get_layer("svm").output)
     decision = head.decision(features).reshape(60, -1)
-    assert_allclose(np.asarray(svm(features)), decision, atol=1e-4)
+    assert_allclose(keras.ops.convert_to_numpy(svm(features)), decision, atol=1e-4)
     assert np.ptp(decision) > 0.1
 
 
@@ -53,7 +53,7 @@ def test_the_fold_model_takes_raw_pictures(
     head: LinearHead, network: keras.Model, features: np.ndarray
 ):
     model = compose(network, head_model(head))
-    ours = np.asarray(model(IMAGES.astype(np.float32)))
+    ours = keras.ops.convert_to_numpy(model(IMAGES.astype(np.float32)))
     assert_allclose(ours, head.probabilities(features), atol=1e-5)
     assert_allclose(ours.sum(axis=1), 1, atol=1e-5)
 
@@ -64,9 +64,11 @@ def test_pictures_of_another_size_are_resized(
 ):
     model = compose(network, head_model(head))
     images = RNG.integers(0, 256, (3, *shape, 3)).astype(np.float32)
-    small = np.asarray(keras.ops.image.resize(images, (SIZE, SIZE), interpolation="bilinear"))
-    expected = head.probabilities(np.asarray(network(small)))
-    assert_allclose(np.asarray(model(images)), expected, atol=1e-4)
+    small = keras.ops.convert_to_numpy(
+        keras.ops.image.resize(images, (SIZE, SIZE), interpolation="bilinear")
+    )
+    expected = head.probabilities(keras.ops.convert_to_numpy(network(small)))
+    assert_allclose(keras.ops.convert_to_numpy(model(images)), expected, atol=1e-4)
 
 
 def test_disagreement_is_the_largest_difference(
@@ -94,7 +96,7 @@ import keras, numpy as np
 folder = sys.argv[1]
 model = keras.models.load_model(folder + "/model.keras", safe_mode=True)
 images = np.load(folder + "/images.npy").astype(np.float32)
-np.save(folder + "/probabilities.npy", np.asarray(model(images)))
+np.save(folder + "/probabilities.npy", keras.ops.convert_to_numpy(model(images)))
 """
 
 

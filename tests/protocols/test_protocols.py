@@ -47,7 +47,9 @@ def test_every_built_in_protocol_says_how_it_is_run(name: str):
 def test_paper_is_as_published():
     paper = load_protocol("paper")
     training = paper.finetune
-    assert (paper.preparation.size, paper.preparation.crop) == (224, 0.95)
+    assert paper.preparation.size == 224
+    assert [step.step for step in paper.preparation.lesion] == ["trim_border", "centre_crop"]
+    assert [step.step for step in paper.preparation.retina] == ["circle"]
     assert (training.optimizer, training.learning_rate, training.momentum) == ("sgd", 1e-3, 0.1)
     assert (training.weight_decay, training.batch_size, training.dropout) == (5e-3, 48, 0.5)
     assert (training.balance, training.validation_share, training.select) == (True, 0.1, "best")
@@ -130,7 +132,8 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_file(demo: Path):
     ("section", "key", "value"),
     [
         ("preparation", "size", 7),
-        ("preparation", "crop", 0),
+        ("preparation", "lesion", [{"step": "centre_crop", "keep": 0}]),
+        ("preparation", "retina", [{"step": "trim"}]),
         ("finetune", "epochs", 0),
         ("finetune", "learning_rate", -1),
         ("finetune", "optimizer", "adam"),

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lesion_transfer.evaluation.metrics import auc
-from lesion_transfer.reporting import figures
+from lesion_transfer.reporting import figures, roc
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def legend(figure):
 
 
 def test_roc_is_of_the_scores(fold):
-    figure = figures.roc_figure(*fold, ("benign", "melanoma"), "costs $5 and $6")
+    figure = roc.roc_figure(*fold, ("benign", "melanoma"), "costs $5 and $6")
     assert legend(figure) == [f"AUC {100 * auc(*fold):.1f} %"]
     false_rate, true_rate = figure.axes[0].lines[1].get_data()
     assert np.trapezoid(true_rate, false_rate) == pytest.approx(auc(*fold))
@@ -39,12 +39,12 @@ def test_roc_is_of_the_scores(fold):
 
 def test_roc_area_counts_ties_as_one_half():
     labels, scores = np.array([0, 1, 0, 1, 1]), np.array([1.0, 1.0, 0.0, 2.0, 0.0])
-    line = figures.roc_figure(labels, scores, "ab").axes[0].lines[1]
+    line = roc.roc_figure(labels, scores, "ab").axes[0].lines[1]
     assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(auc(labels, scores))
 
 
 def test_roc_of_three_classes_has_every_pair(three):
-    assert [text.split(":")[0] for text in legend(figures.roc_figure(*three, "abc"))] == [
+    assert [text.split(":")[0] for text in legend(roc.roc_figure(*three, "abc"))] == [
         "a vs b",
         "a vs c",
         "b vs c",
@@ -52,13 +52,13 @@ def test_roc_of_three_classes_has_every_pair(three):
 
 
 def test_mean_roc(fold, three):
-    assert "mean of 2 folds" in legend(figures.mean_roc_figure([fold, fold], "ab"))[0]
-    assert "±" not in legend(figures.mean_roc_figure([fold], "ab"))[0]
-    figures.figure_png(figures.mean_roc_figure([three, three], "abc"))
+    assert "mean of 2 folds" in legend(roc.mean_roc_figure([fold, fold], "ab"))[0]
+    assert "±" not in legend(roc.mean_roc_figure([fold], "ab"))[0]
+    figures.figure_png(roc.mean_roc_figure([three, three], "abc"))
 
 
 def test_confusion_counts():
-    figure = figures.confusion_figure([0, 0, 1, 1], [0, 1, 1, 1], ("benign", "melanoma"), "t")
+    figure = figures.confusion_figure(np.array([[1, 1], [0, 2]]), ("benign", "melanoma"), "t")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["1\n50 %", "1\n50 %", "0\n0 %", "2\n100 %"]
     assert figures.figure_png(figure).startswith(b"\x89PNG")
@@ -81,5 +81,5 @@ def test_contact_sheet(n):
 
 
 def test_equal_figures_are_equal_files(fold):
-    first, second = (figures.figure_png(figures.roc_figure(*fold, "ab")) for _ in range(2))
+    first, second = (figures.figure_png(roc.roc_figure(*fold, "ab")) for _ in range(2))
     assert first == second

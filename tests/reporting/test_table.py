@@ -7,10 +7,9 @@ from rich.console import Console
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.reporting import DISCLAIMER
-from lesion_transfer.reporting.page import html
+from lesion_transfer.reporting.page import Section, html
 from lesion_transfer.reporting.plot import results_figure
 from lesion_transfer.reporting.render import csv, markdown, signed, terminal
-from lesion_transfer.reporting.style import figure_png
 from lesion_transfer.reporting.table import results_tables
 
 STAND_IN = "imagenet is a stand-in"
@@ -41,6 +40,10 @@ def arm(model="E", design="melanoma_vs_benign", mean=0.825, **changes):
 def table(*arms):
     (found,) = results_tables(pd.DataFrame(list(arms)))
     return found
+
+
+def page(found):
+    return html([Section(found)])
 
 
 def shown(value, width):
@@ -91,14 +94,14 @@ def test_other_designs_have_only_their_models_and_nothing_published():
     found = table(arm("imagenet+x, frozen", design="native"))
     assert [row.name for row in found.models] == ["imagenet+x, frozen"]
     assert not found.published
-    assert "paper" not in markdown(found) + shown(found, 120) + html([found])
+    assert "paper" not in markdown(found) + shown(found, 120) + page(found)
 
 
 def test_says_what_is_not_comparable():
     same = table(arm(dataset="atlas", backbone="vgg_m", image_size=224))
     assert same.comparable
     assert "not comparable" not in markdown(same)
-    for text in (markdown(table(arm())), html([table(arm())])):
+    for text in (markdown(table(arm())), page(table(arm()))):
         assert "demo, small_vgg, 64 px" in text
         assert "not comparable" in text
 
@@ -116,7 +119,7 @@ def test_a_missing_column_is_named():
 def test_stand_ins_are_marked_everywhere():
     found = table(arm("E", stand_in=STAND_IN), arm("C", source="retinopathy"))
     assert {row.name: row.marks for row in found.models if row.marks} == {"E": "†"}
-    for text in (markdown(found), html([found]), shown(found, 100), shown(found, 80)):
+    for text in (markdown(found), page(found), shown(found, 100), shown(found, 80)):
         assert "E†" in text
         assert f"† {STAND_IN}" in text
         assert "C†" not in text
@@ -155,19 +158,11 @@ def test_csv_has_every_cell():
 
 
 def test_html_escapes():
-    text = html([table(arm(dataset="<script>x</script>", stand_in="a <b>", source="<i>+y"))])
+    text = page(table(arm(dataset="<script>x</script>", stand_in="a <b>", source="<i>+y")))
     assert "<script>" not in text
     assert "<i>" not in text
     assert "&lt;script&gt;" in text
     assert "a &lt;b&gt;" in text
-
-
-def test_html_needs_nothing_else():
-    found = table(arm("E", folds=(0.8, 0.85)), arm("D"))
-    text = html([found], [figure_png(results_figure(found))])
-    assert "http" not in text
-    assert "data:image/png;base64,iVBOR" in text
-    assert 'class="best"' in text
 
 
 def test_signed():

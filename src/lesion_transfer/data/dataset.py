@@ -11,6 +11,7 @@ from typing import Protocol
 from lesion_transfer.data.decode import RGB, BadImage, decode
 from lesion_transfer.data.records import ImageRecord, validate_records
 from lesion_transfer.errors import UserError
+from lesion_transfer.protocols import Shows
 from lesion_transfer.study import digest
 
 
@@ -29,12 +30,15 @@ class Dataset:
     load
         Gives a record's picture, (height, width, 3) uint8 RGB, or raises ``BadImage``. May be
         called from several threads.
+    shows
+        What the pictures show, which decides how they are prepared.
     """
 
     name: str
     records: tuple[ImageRecord, ...]
     listing_digest: str
     load: Callable[[ImageRecord], RGB]
+    shows: Shows = "lesion"
 
 
 class Adapter(Protocol):
@@ -61,14 +65,27 @@ class FileAdapter:
         What ``data_root`` must hold, for messages.
     read
         Lists the records; the argument exists.
+    obtain
+        Where the files come from and what to do with them, for messages.
+    requires
+        Glob patterns below the folder: without a match of any, it does not hold the data set.
+    downloads
+        The files' official names on the servers of their owner; a remote ``data_root`` is asked
+        for these (and what they unpack to) alone. Empty: for all it has.
     own_name
         True where every ``data_root`` is another data set, named after its folder or file.
+    shows
+        What the pictures show, which decides how they are prepared.
     """
 
     name: str
     layout: str
     read: Callable[[Path, str], Iterable[ImageRecord]]
+    obtain: str = ""
+    requires: tuple[str, ...] = ()
+    downloads: tuple[str, ...] = ()
     own_name: bool = False
+    shows: Shows = "lesion"
 
     def open(self, data_root: str | None, seed: int) -> Dataset:
         """List the files at ``data_root``; ``seed`` is of no use here.
@@ -82,6 +99,7 @@ class FileAdapter:
             raise UserError(
                 f"{self.name}: data_root is not given",
                 expected=f"data_root=<path> holding {self.layout}",
+                next_step=self.obtain,
             )
         root = Path(os.path.abspath(Path(data_root).expanduser()))  # noqa: PTH100 - drops ".." too
         if not self.own_name and (root / self.name).is_dir():
@@ -90,12 +108,18 @@ class FileAdapter:
             raise UserError(
                 f"{self.name}: data_root={data_root} does not exist",
                 expected=self.layout,
-                next_step="check the path, and that the data set was unpacked there",
+                next_step=self.obtain or "check the path, and that the data set was unpacked there",
+            )
+        if self.requires and not any(any(root.glob(pattern)) for pattern in self.requires):
+            raise UserError(
+                f"{self.name}: {root} holds no {' and no '.join(self.requires)}",
+                expected=self.layout,
+                next_step=self.obtain,
             )
         name = self._dataset_name(root)
         records = validate_records(self.read(root, name), f"{self.name}: {root}")
         folder = root if root.is_dir() else root.parent
-        return Dataset(name, records, listing_digest(name, records, folder), load_file)
+        return Dataset(name, records, listing_digest(name, records, folder), load_file, self.shows)
 
     def _dataset_name(self, root: Path) -> str:
         if not self.own_name:

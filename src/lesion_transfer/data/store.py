@@ -1,52 +1,54 @@
-"""The image store: a data set's pictures at one size, memory-mapped, with their index.
+"""The image store: a data set's pictures at one size, memory-mapped, with all that describes them.
 
-A store is a folder, complete or not there at all: it is built in a temporary sibling and renamed.
+A store is a folder, complete or not there at all (:mod:`.build`), the same on a disk and on S3
+(:mod:`.remote`).
 
-=================  ============================================================================
-``images.npy``     (n, size, size, 3) uint8 RGB, in the order of the index
-``index.parquet``  image_id, group_id, diagnosis, dataset, path, split; sorted by image_id
-``rejected.csv``   image_id, path, reason: what could not be used
-``manifest.json``  format, dataset, size, preparation, counts and digests
-=================  ============================================================================
+====================  =========================================================================
+``images-NNNNN.npy``  (n, size, size, 3) uint8 RGB, one after the other in the order of the index
+``index.parquet``     a row per picture, sorted by image_id: :data:`COLUMNS`
+``fingerprints.npy``  (n, 1796) uint8: :mod:`.fingerprints`
+``duplicates.csv``    what is there twice: :data:`.duplicates.COLUMNS`
+``rejected.csv``      image_id, path, reason: what could not be used
+``manifest.json``     format, data set, preparation, versions, counts, digest, and every other
+                      file's size and SHA-256
+====================  =========================================================================
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from lesion_transfer.data.dataset import Dataset
-from lesion_transfer.data.decode import RGB, BadImage, prepare
-from lesion_transfer.data.records import ImageRecord
+from lesion_transfer.data.fingerprints import Fingerprints
+from lesion_transfer.data.images import Pictures
 from lesion_transfer.errors import UserError
-from lesion_transfer.protocols import Preparation
 from lesion_transfer.study import digest
 
-FORMAT = 1
+FORMAT = 2
 """Part of every store's name. Raise it when stores would be written or prepared differently."""
 
-COLUMNS = ("image_id", "group_id", "diagnosis", "dataset", "path", "split")
+COLUMNS = (
+    "image_id",
+    "group_id",
+    "diagnosis",
+    "dataset",
+    "path",
+    "split",
+    "original_group",
+    "file_sha256",
+    "pixels_sha256",
+)
+"""``group_id`` has the duplicates joined; ``original_group`` is what the data set says."""
 
-Progress = Callable[[int, int], None]
-"""Called with the number of pictures done and of all."""
-
-_A_DAY = 86_400.0
-_T = TypeVar("_T")
-_R = TypeVar("_R")
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,10 @@ class ImageStore:
         (n, size, size, 3) uint8 RGB, memory-mapped.
     index
         A row per picture, in the same order, with the columns :data:`COLUMNS`.
+    fingerprints
+        (n, 1796) uint8, memory-mapped: what recognises the pictures again.
+    duplicates
+        Pictures that are there twice.
     rejected
         image_id, path and reason of what could not be used.
     digest
@@ -72,95 +78,82 @@ class ImageStore:
         wherever and whenever it was built.
     counts
         Pictures per diagnosis.
+    manifest
+        All that ``manifest.json`` says.
     """
 
     path: Path
     dataset: str
     size: int
-    images: np.memmap[Any, np.dtype[np.uint8]]
+    images: Pictures
     index: pd.DataFrame
+    fingerprints: Fingerprints
+    duplicates: pd.DataFrame
     rejected: pd.DataFrame
     digest: str
     counts: dict[str, int]
+    manifest: dict[str, Any]
+
+    def blocks(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield all pictures, shard by shard, read and not mapped: one is in memory at a time."""
+        for name in shard_names(self.manifest):
+            yield np.load(self.path / name, allow_pickle=False)
 
 
-def build_store(
-    dataset: Dataset,
-    preparation: Preparation,
-    root: Path,
-    max_rejected: float = 0.01,
-    progress: Progress | None = None,
-    workers: int | None = None,
-) -> ImageStore:
-    """Return the store of a data set below ``root``; build it if it is not there.
+def shard_names(manifest: dict[str, Any]) -> list[str]:
+    """Return the names of a store's shards, in order."""
+    return sorted(name for name in manifest["files"] if name.startswith("images-"))
 
-    It is there when one was built from the same listing (labels, file sizes and times) with the
-    same preparation. Any number of processes may build the same store at once: each builds its
-    own, the first to finish is kept.
+
+def content_digest(size: int, index: pd.DataFrame) -> str:
+    """Return the digest of a store's content."""
+    columns = ["image_id", "group_id", "diagnosis", "split", "pixels_sha256"]
+    return digest(size, index[columns].to_numpy(object).tolist())
+
+
+def open_store(path: Path, *, verify: bool = False) -> ImageStore:
+    """Open the store in a folder.
 
     Parameters
     ----------
-    max_rejected
-        Largest share of pictures that may be unusable, 0–1.
-    workers
-        Threads; by default one per core. They do not change the result.
+    verify
+        Read every byte and compare it with the manifest's SHA-256.
 
     Raises
     ------
     UserError
-        Too many pictures are unusable. No store is kept then, only the list of them.
-    """
-    request = digest(FORMAT, dataset.name, dataset.listing_digest, preparation)
-    path = root / f"{dataset.name}-{preparation.size}px-{request[:12]}"
-    if not path.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(root)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".part", dir=root))
-        try:
-            count, rejected = _write(
-                temporary, dataset, preparation, progress, workers or os.cpu_count() or 1
-            )
-            listed = root / f"{path.name}.rejected.csv"
-            shutil.copyfile(temporary / "rejected.csv", listed)
-            _check_rejected(dataset.name, count, rejected, max_rejected, listed)
-            listed.unlink(missing_ok=True)
-            _publish(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    store = open_store(path)
-    _check_rejected(
-        dataset.name, len(store.index), store.rejected, max_rejected, path / "rejected.csv"
-    )
-    return store
-
-
-def open_store(path: Path) -> ImageStore:
-    """Open the store in a folder.
-
-    Raises
-    ------
-    UserError
-        The folder is no store, or one of another format.
+        The folder is no store, one of another format, or damaged.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']}, and not {FORMAT}")
-        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+        manifest = read_manifest(path)
+        check_files(path, manifest, contents=verify)
+        shards = [
+            np.load(path / name, mmap_mode="r", allow_pickle=False)
+            for name in shard_names(manifest)
+        ]
         index = pd.read_parquet(path / "index.parquet")
-        if images.shape[0] != len(index):
-            raise ValueError(f"{images.shape[0]} pictures, but {len(index)} rows")
+        count = sum(map(len, shards))
+        if count != len(index):
+            raise ValueError(f"{count} pictures, but {len(index)} rows")
+        size = manifest["preparation"]["size"]
+        if verify and content_digest(size, index) != manifest["digest"]:
+            raise ValueError("the index is not that of the manifest's digest")
         return ImageStore(
             path=path,
             dataset=manifest["dataset"],
-            size=manifest["preparation"]["size"],
-            images=images,
+            size=size,
+            images=Pictures(shards),
             index=index,
+            fingerprints=np.load(path / "fingerprints.npy", mmap_mode="r", allow_pickle=False),
+            duplicates=pd.read_csv(
+                path / "duplicates.csv", dtype={"image_id": str, "other_id": str}
+            ),
             rejected=pd.read_csv(path / "rejected.csv", dtype=str, keep_default_na=False),
             digest=manifest["digest"],
             counts=manifest["counts"],
+            manifest=manifest,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not an image store that can be read: {error}",
             expected="a folder written by the preprocess stage",
@@ -168,130 +161,42 @@ def open_store(path: Path) -> ImageStore:
         ) from error
 
 
-def _write(
-    folder: Path,
-    dataset: Dataset,
-    preparation: Preparation,
-    progress: Progress | None,
-    workers: int,
-) -> tuple[int, pd.DataFrame]:
-    """Write a whole store; return the number of its pictures, and the rejected ones."""
-    accepted, rejected, pixels = _write_images(folder, dataset, preparation, progress, workers)
-    index = pd.DataFrame([asdict(record) for record in accepted], columns=list(COLUMNS))
-    index["path"] = [str(record.path or "") for record in accepted]
-    index.to_parquet(folder / "index.parquet", index=False)
-    rejected.to_csv(folder / "rejected.csv", index=False)
-    rows = [(r.image_id, r.group_id, r.diagnosis, r.split) for r in accepted]
-    manifest = {
-        "format": FORMAT,
-        "dataset": dataset.name,
-        "preparation": preparation.model_dump(mode="json"),
-        "count": len(accepted),
-        "rejected": len(rejected),
-        "counts": dict(sorted(Counter(record.diagnosis for record in accepted).items())),
-        "digest": digest(preparation.size, rows, pixels),
-        "listing_digest": dataset.listing_digest,
-    }
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    return len(accepted), rejected
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a store's manifest.
 
-
-def _write_images(
-    folder: Path,
-    dataset: Dataset,
-    preparation: Preparation,
-    progress: Progress | None,
-    workers: int,
-) -> tuple[list[ImageRecord], pd.DataFrame, str]:
-    """Write the pictures in the records' order, however many threads prepare them.
-
-    Returns the accepted records, the rejected ones with their reasons, and the pixels' SHA-256.
+    Raises
+    ------
+    OSError, ValueError, KeyError
+        It cannot be read, is another format's, or names files outside the store.
     """
-    accepted: list[ImageRecord] = []
-    rejected: list[tuple[str, str, str]] = []
-    pixels = hashlib.sha256()
-    total, shape = len(dataset.records), (preparation.size, preparation.size, 3)
-    with (folder / "images.npy").open("wb") as file:
-        _write_header(file, (total, *shape))
-        results = _in_order(partial(_prepared, dataset, preparation), dataset.records, workers)
-        for done, (record, result) in enumerate(zip(dataset.records, results, strict=True), 1):
-            if isinstance(result, BadImage):
-                rejected.append((record.image_id, str(record.path or ""), str(result)))
-            else:
-                accepted.append(record)
-                content = result.tobytes()
-                pixels.update(content)
-                file.write(content)
-            if progress:
-                progress(done, total)
-        file.seek(0)
-        _write_header(file, (len(accepted), *shape))
-    table = pd.DataFrame(rejected, columns=["image_id", "path", "reason"])
-    return accepted, table, pixels.hexdigest()
+    manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"format {manifest['format']}, and not {FORMAT}")
+    for name in manifest["files"]:
+        if Path(name).name != name or name in (MANIFEST, "", ".", ".."):
+            raise ValueError(f"the manifest names a file {name!r}")
+    return manifest
 
 
-def _write_header(file: Any, shape: tuple[int, ...]) -> None:
-    # NumPy pads a header so that its first axis may grow: rewriting it keeps its length.
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-    )
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return what a manifest says of a file."""
+    with path.open("rb") as file:
+        return {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
 
 
-def _prepared(dataset: Dataset, preparation: Preparation, record: ImageRecord) -> RGB | BadImage:
-    try:
-        return prepare(dataset.load(record), preparation)
-    except BadImage as reason:
-        return reason
+def check_files(path: Path, manifest: dict[str, Any], *, contents: bool) -> None:
+    """Compare a store's files with its manifest: their sizes, and if wanted their SHA-256.
 
-
-def _in_order(work: Callable[[_T], _R], items: Iterable[_T], workers: int) -> Iterator[_R]:
-    """Map in threads, the results in order, no more than a few of them waiting in memory."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[_R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _check_rejected(
-    name: str, count: int, rejected: pd.DataFrame, max_rejected: float, listed: Path
-) -> None:
-    """Refuse a store with too many rejected pictures, or with no other."""
-    total = count + len(rejected)
-    if count and len(rejected) <= max_rejected * total:
-        return
-    first = "\n".join(
-        f"  {path or image_id}: {reason}" for image_id, path, reason in rejected[:5].to_numpy()
-    )
-    raise UserError(
-        f"{name}: {len(rejected)} of {total} images cannot be used, the first of them:\n{first}\n"
-        f"All of them: {listed}",
-        expected=f"at most {max_rejected:.1%} (max_rejected={max_rejected:g})",
-        next_step="repair or remove these images, or raise max_rejected",
-    )
-
-
-def _publish(temporary: Path, path: Path) -> None:
-    """Give a finished store its name, unless another process has been faster."""
-    temporary.chmod(0o755)  # mkdtemp's folders are the user's alone
-    try:
-        temporary.rename(path)
-    except OSError:
-        if not (path / "manifest.json").is_file():
-            raise
-
-
-def _remove_abandoned(root: Path) -> None:
-    """Remove what builders killed more than a day ago have left."""
-    for folder in root.glob(".*.part"):
-        touched = max((f.stat().st_mtime for f in (folder, *folder.glob("*"))), default=0.0)
-        if time.time() - touched > _A_DAY:
-            shutil.rmtree(folder, ignore_errors=True)
+    Raises
+    ------
+    OSError, ValueError
+        One is missing or another.
+    """
+    for name, stated in manifest["files"].items():
+        if (path / name).stat().st_size != stated["bytes"]:
+            raise ValueError(f"{name} has another size than the manifest says")
+        if contents and describe_file(path / name) != stated:
+            raise ValueError(f"{name} has another SHA-256 than the manifest says")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import os.path
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,33 @@ class Row:
             next_step=next_step or "correct the line",
         )
 
+    def path_inside(self, column: str, folder: Path) -> Path:
+        """Return the path that ``column`` gives relative to ``folder``.
 
-def read_table(path: Path, required: Iterable[str]) -> list[Row]:
-    """Read a comma-separated UTF-8 file whose first line names its columns.
+        Raises
+        ------
+        UserError
+            It leaves the folder: a table must not make the platform read any file it names.
+        """
+        path = Path(os.path.normpath(folder / self[column]))
+        if not path.is_relative_to(folder):
+            raise self.refusal(
+                column,
+                f"a path inside {folder}",
+                "move the pictures into that folder, or the table to the folder above them",
+            )
+        return path
+
+
+def read_table(path: Path, required: Iterable[str], names: Sequence[str] = ()) -> list[Row]:
+    """Read a UTF-8 file of values separated by commas, or by tabs where its first line has some.
+
+    Parameters
+    ----------
+    required
+        The columns that there must be.
+    names
+        The columns of a file whose first line does not name them.
 
     Raises
     ------
@@ -44,8 +69,10 @@ def read_table(path: Path, required: Iterable[str]) -> list[Row]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
+            delimiter = "\t" if "\t" in file.readline() else ","
+            file.seek(0)
+            reader = csv.reader(file, strict=True, delimiter=delimiter)
+            header = list(names) or [name.strip() for name in next(reader, [])]
             _check_header(path, header, tuple(required))
             rows = []
             for fields in reader:

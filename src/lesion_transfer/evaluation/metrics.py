@@ -1,4 +1,8 @@
-"""How good a fold's scores are: the AUC of two or more classes, and what is logged beside it."""
+"""How good a fold's scores, probabilities and answers are.
+
+:func:`measure` is the one list of metrics: a fold's own values and their bootstrap replicates come
+from the same lines.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,16 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score
+
+from lesion_transfer.evaluation.predictions import Predictions
+from lesion_transfer.evaluation.ranking import Ranking, pairwise_aucs, ratio
+from lesion_transfer.evaluation.risk import calibration_error, net_benefit
+
+Floats = NDArray[np.float64]
+
+SPECIFICITIES = (0.90, 0.95)
+NET_BENEFIT_AT = 0.10
+"""Threshold probability of the logged net benefit: nine needless excisions for one melanoma."""
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -60,60 +73,114 @@ def _chance_to_outrank(members: NDArray[np.generic], others: NDArray[np.generic]
 
 
 def fold_metrics(
-    labels: ArrayLike, decision: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]
+    labels: ArrayLike,
+    decision: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    threshold: float = 0.5,
 ) -> dict[str, float]:
-    """Return what is logged for one fold, by names that MLflow accepts.
+    """Return what is logged for one fold, by names that MLflow accepts; see :func:`measure`.
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers, indices into ``classes``.
-    decision
-        Shape (n,) for two classes, (n, K) for K: decision values of any scale.
-    probabilities
-        Shape (n, K): rows that sum to 1.
-    classes
-        The K class names; of two, the second is the positive one.
+    labels, decision, probabilities, classes, threshold
+        As in :class:`~lesion_transfer.evaluation.predictions.Predictions`; of two classes
+        ``decision`` may have a column for each.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    names = np.arange(len(labels)).astype(str).astype(object)
+    decision = np.asarray(decision, dtype=np.float64)
+    if len(classes) == 2 and decision.ndim == 2:
+        decision = decision[:, -1]
+    found = Predictions(
+        images=names,
+        groups=names,
+        labels=labels,
+        decision=decision,
+        probabilities=np.asarray(probabilities, dtype=np.float64),
+        classes=tuple(classes),
+        threshold=threshold,
+    )
+    values = measure(found, np.ones((len(labels), 1)))
+    return {name: float(value[0]) for name, value in values.items()}
+
+
+def measure(found: Predictions, weights: Floats) -> dict[str, Floats]:
+    """Return every metric of a fold, for each of B resamples of its pictures.
+
+    Parameters
+    ----------
+    found
+        n pictures, K classes.
+    weights
+        Shape (n, B): how often each picture is in each resample; ones are the fold itself.
 
     Returns
     -------
     dict
-        ``auc`` (see :func:`auc`, of the decision values), ``average_precision`` (K classes: the
-        mean over one-vs-rest), ``accuracy``, ``balanced_accuracy``, ``log_loss`` and ``brier``
-        (two classes: the mean of (p − y)², 0–1; K: summed over the classes as Brier wrote it in
-        1950, 0–2). Two classes: ``sensitivity`` = TP / (TP + FN) and ``specificity`` =
-        TN / (TN + FP) where the positive probability reaches 0.5. K: one
-        ``auc_<class>_vs_<class>`` for every pair. NaN where a class has no member.
+        Arrays (B,). Of the decision values: ``auc`` (see :func:`auc`) and ``average_precision`` (K
+        classes: the mean over one-vs-rest). Of the predicted class: ``accuracy`` and
+        ``balanced_accuracy``. Of the probabilities: ``log_loss``, ``brier`` (two classes: the mean
+        of (p − y)², 0–1; K: summed over the classes as Brier wrote it in 1950, 0–2) and
+        ``calibration_error`` (0–1).
+
+        Two classes: ``sensitivity`` = TP / (TP + FN) and ``specificity`` = TN / (TN + FP) at the
+        training half's threshold, ``sensitivity_at_90_specificity``, ``…_95_…``, and
+        ``net_benefit_at_10``, for those who would treat at a risk of 10 %. K: one
+        ``auc_<class>_vs_<class>`` for every pair and one ``sensitivity_<class>`` for every class.
+
+        NaN where a resample lacks a class that the metric needs.
     """
-    labels, decision = np.asarray(labels), np.asarray(decision)
-    probabilities = np.asarray(probabilities, dtype=np.float64)
+    labels, decision, classes = found.labels, found.decision, found.classes
+    probabilities = found.probabilities
     binary = len(classes) == 2
     truth = labels[:, None] == np.arange(len(classes))
-    # Of two equal probabilities the later class wins: 0.5 counts as positive.
-    predicted = len(classes) - 1 - probabilities[:, ::-1].argmax(axis=1)
-    hits = predicted == labels
-    recalls = [float(hits[members].mean()) if members.any() else np.nan for members in truth.T]
     ranked = decision.reshape(-1, 1) if binary else decision
-    precisions = [
-        float(average_precision_score(members, column)) if members.any() else np.nan
-        for members, column in zip(truth.T[-ranked.shape[1] :], ranked.T, strict=True)
+    rankings = [
+        Ranking.of(member, column, weights)
+        for member, column in zip(truth.T[-ranked.shape[1] :], ranked.T, strict=True)
     ]
+    pairs = {} if binary else pairwise_aucs(labels, decision, weights)
+    hits = found.predicted == labels
+    sizes = truth.T.astype(np.float64) @ weights
+    recalls = ratio((truth & hits[:, None]).T.astype(np.float64) @ weights, sizes)
+    total = weights.sum(axis=0)
     true_probability = np.clip(probabilities[truth], np.finfo(np.float64).tiny, 1.0)
-    squared_error = ((probabilities - truth) ** 2).sum(axis=1)
-    metrics = {
-        "auc": auc(labels, decision),
-        "average_precision": float(np.mean(precisions)),
-        "accuracy": float(hits.mean()),
-        "balanced_accuracy": float(np.mean(recalls)),
-        "log_loss": float(-np.log(true_probability).mean()),
-        "brier": float(squared_error.mean()) / (2 if binary else 1),
+    squared_error = ((probabilities - truth) ** 2).sum(axis=1) / (2 if binary else 1)
+    common = {
+        "auc": rankings[0].auc() if binary else np.mean([*pairs.values()], axis=0),
+        "average_precision": np.mean([each.average_precision() for each in rankings], axis=0),
+        "accuracy": ratio(hits @ weights, total),
+        "balanced_accuracy": recalls.mean(axis=0),
+        "log_loss": ratio(-np.log(true_probability) @ weights, total),
+        "brier": ratio(squared_error @ weights, total),
+        "calibration_error": calibration_error(truth, probabilities, weights),
     }
-    if binary:
-        return metrics | {"sensitivity": recalls[1], "specificity": recalls[0]}
-    return metrics | {
-        f"auc_{_plain(classes[i])}_vs_{_plain(classes[j])}": pair_auc(labels, decision, i, j)
-        for i, j in combinations(range(len(classes)), 2)
-    }
+    if not binary:
+        return (
+            common
+            | {
+                f"auc_{_plain(classes[i])}_vs_{_plain(classes[j])}": value
+                for (i, j), value in pairs.items()
+            }
+            | {
+                f"sensitivity_{_plain(name)}": recall
+                for name, recall in zip(classes, recalls, strict=True)
+            }
+        )
+    return (
+        common
+        | {"sensitivity": recalls[1], "specificity": recalls[0]}
+        | {
+            f"sensitivity_at_{100 * given:.0f}_specificity": rankings[0].sensitivity_at(given)
+            for given in SPECIFICITIES
+        }
+        | {
+            f"net_benefit_at_{100 * NET_BENEFIT_AT:.0f}": net_benefit(
+                labels == 1, probabilities[:, 1], np.array([NET_BENEFIT_AT]), weights
+            )[0]
+        }
+    )
 
 
 def _plain(name: str) -> str:

@@ -1,17 +1,16 @@
 """The paper's classifier: a linear SVM on L2-normalised features, with calibrated probabilities.
 
 Everything is chosen on the pictures given, the training half: C by the AUC of stratified shuffles,
-the calibration from out-of-fold decision values. The result, :class:`LinearHead`, is four arrays,
-so that it can become two dense layers of a network and needs no pickle.
+the calibration and the threshold from out-of-fold decision values. The result, :class:`LinearHead`,
+is four arrays, so that it can become two dense layers of a network and needs no pickle.
 
-Rows are multiplied with each other once; every sub-problem is then solved from that Gram matrix, at
-a cost that does not depend on the number of features: by libsvm, with scikit-learn's default
-tolerance, or where that would take long, by :mod:`~lesion_transfer.evaluation.interior`.
+Rows are multiplied with each other once; every sub-problem is then solved from that Gram matrix:
+see :mod:`~lesion_transfer.evaluation.dual`. Logistic regression can take the SVM's place, and the
+network's own softmax that of both.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,14 +18,19 @@ import numpy as np
 import sklearn
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
-from sklearn.svm import SVC
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.calibration import calibrate
-from lesion_transfer.evaluation.interior import solve_dual
+from lesion_transfer.evaluation.dual import (
+    Dual,
+    DualLogistic,
+    DualSVM,
+    decisions_of,
+    targets_of,
+)
 from lesion_transfer.evaluation.metrics import auc
+from lesion_transfer.evaluation.risk import youden_threshold
 from lesion_transfer.protocols import SVM
 
 Floats = NDArray[np.float64]
@@ -37,8 +41,7 @@ NORM_EPSILON = 1e-12
 
 CALIBRATION_FOLDS = 5
 
-LIBSVM_STEPS_PER_ROW = 50
-"""Beyond this many steps per row the interior-point method is faster than libsvm."""
+KINDS: dict[str, type[Dual]] = {"svm": DualSVM, "logistic": DualLogistic}
 
 
 def l2_normalise(features: ArrayLike) -> Floats:
@@ -92,6 +95,10 @@ class LinearHead:
         The chosen one.
     validation_auc
         Mean AUC at ``C`` over the shuffles that chose it, 0–1.
+    threshold
+        Two classes: the positive probability from which to call a picture positive, chosen by
+        :func:`~lesion_transfer.evaluation.risk.youden_threshold` on out-of-fold probabilities.
+        More: NaN, the most probable class is the answer.
     """
 
     coef: Floats
@@ -101,6 +108,7 @@ class LinearHead:
     classes: tuple[str, ...]
     C: float
     validation_auc: float
+    threshold: float
 
     def decision(self, features: ArrayLike) -> Floats:
         """Decision values of raw (not normalised) ``features`` (n, d): (n,) if m = 1, else (n, m).
@@ -116,8 +124,7 @@ class LinearHead:
     def probabilities(self, features: ArrayLike) -> Floats:
         """Class probabilities (n, K) of raw ``features`` (n, d); rows sum to 1."""
         decision = self.decision(features).reshape(-1, len(self.intercept))
-        logits = decision @ self.calibration_coef + self.calibration_intercept
-        return np.asarray(softmax(logits, axis=1))
+        return _softmax(decision, self.calibration_coef, self.calibration_intercept)
 
 
 def fit_head(
@@ -128,7 +135,9 @@ def fit_head(
     seed: int,
     gram: Floats | None = None,
 ) -> LinearHead:
-    """Choose C, fit the SVM and calibrate it, on one training half.
+    """Choose C, fit the classifier of ``spec.head``, calibrate it, choose a threshold.
+
+    All on one training half.
 
     C is the one with the highest mean AUC over ``spec.shuffles`` stratified shuffles; of equals,
     the smallest. As in the paper the shuffles are stratified but not grouped: two pictures of one
@@ -144,7 +153,7 @@ def fit_head(
     classes
         The K class names.
     spec
-        The grid and the shuffles.
+        The kind of classifier, the grid and the shuffles.
     seed
         Fixes the shuffles and the calibration's folds; the same inputs give the same head.
     gram
@@ -176,10 +185,13 @@ def fit_head(
         )
     # Inputs are checked above; scikit-learn would check them again at every one of ~100 fits.
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-        C, validation_auc = _choose_c(gram, labels, counts, spec, seed)
-        out_of_fold = _out_of_fold_decisions(gram, labels, counts, C, seed)
-        fits = [_Dual.fit(gram, target, C) for target in _targets(labels, len(classes))]
+        kind = KINDS[spec.head]
+        C, validation_auc = _choose_c(kind, gram, labels, counts, spec, seed)
+        out_of_fold = _out_of_fold_decisions(kind, gram, labels, counts, C, seed)
+        fits = [kind.fit(gram, target, C) for target in targets_of(labels, len(classes))]
     calibration_coef, calibration_intercept = calibrate(out_of_fold, labels, counts)
+    probabilities = _softmax(out_of_fold, calibration_coef, calibration_intercept)
+    binary = len(classes) == 2
     return LinearHead(
         coef=np.column_stack([rows[fit.support].T @ fit.weights for fit in fits]),
         intercept=np.array([fit.intercept for fit in fits]),
@@ -188,70 +200,16 @@ def fit_head(
         classes=tuple(classes),
         C=C,
         validation_auc=validation_auc,
+        threshold=youden_threshold(labels == 1, probabilities[:, 1]) if binary else np.nan,
     )
 
 
-# --- the support vector machine, in its dual form ------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Dual:
-    """A two-class SVM: decision = gram[:, support] @ weights + intercept."""
-
-    support: Integers
-    weights: Floats
-    intercept: float
-    bounded: bool
-    """Some weight is held back by C; if none is, every larger C has this same solution."""
-    slow: bool
-    """Too much for libsvm, and so for every larger C."""
-
-    @classmethod
-    def fit(cls, gram: Floats, target: NDArray[np.bool_], C: float, slow: bool = False) -> _Dual:
-        """Solve with libsvm; if ``slow``, or it turns out to be, by the interior point."""
-        # class_weight="balanced" spelt out: it costs scikit-learn a label encoder per fit.
-        n, positives = len(target), np.count_nonzero(target)
-        weight = {0: n / (2 * (n - positives)), 1: n / (2 * positives)}
-        upper = C * np.where(target, weight[1], weight[0])
-        svc = SVC(C=C, kernel="precomputed", class_weight=weight, cache_size=400)
-        if not slow:
-            svc.max_iter = LIBSVM_STEPS_PER_ROW * n
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                svc.fit(gram, target.astype(np.int64))
-            slow = svc.fit_status_ != 0
-        if slow:
-            solution = solve_dual(gram, np.where(target, 1.0, -1.0), upper)
-            if solution is not None:
-                weights, intercept = solution
-                bounded = bool((np.abs(weights) > upper * (1 - 1e-6)).any())
-                return cls(np.arange(n), weights, intercept, bounded, True)
-            svc.max_iter = -1
-            svc.fit(gram, target.astype(np.int64))
-        support, weights = svc.support_.astype(np.int64), svc.dual_coef_[0]
-        bounded = bool((np.abs(weights) >= upper[support] * (1 - 1e-9)).any())
-        return cls(support, weights, float(svc.intercept_[0]), bounded, slow)
-
-    def raised(self, gram: Floats, target: NDArray[np.bool_], C: float) -> _Dual:
-        """Return the solution of the same problem at a larger ``C``."""
-        return _Dual.fit(gram, target, C, self.slow) if self.bounded else self
-
-
-def _targets(labels: Integers, n_classes: int) -> list[NDArray[np.bool_]]:
-    """One target for two classes, one-vs-rest targets for more."""
-    positives = (1,) if n_classes == 2 else range(n_classes)
-    return [labels == positive for positive in positives]
-
-
-def _decisions(gram: Floats, train: Integers, held_out: Integers, fits: Sequence[_Dual]) -> Floats:
-    """Decision values, shape (len(held_out), m), of SVMs fitted on the rows ``train``."""
-    return np.column_stack(
-        [gram[np.ix_(held_out, train[fit.support])] @ fit.weights + fit.intercept for fit in fits]
-    )
+def _softmax(decisions: Floats, coef: Floats, intercept: Floats) -> Floats:
+    return np.asarray(softmax(decisions @ coef + intercept, axis=1))
 
 
 def _choose_c(
-    gram: Floats, labels: Integers, counts: Integers, spec: SVM, seed: int
+    kind: type[Dual], gram: Floats, labels: Integers, counts: Integers, spec: SVM, seed: int
 ) -> tuple[float, float]:
     """Return the chosen C and its mean AUC over the shuffles."""
     grid = sorted(spec.C)
@@ -263,16 +221,16 @@ def _choose_c(
     aucs = np.empty((spec.shuffles, len(grid)))
     for row, (train, held_out) in zip(aucs, splitter.split(gram, labels), strict=True):
         part = gram[np.ix_(train, train)]
-        targets = _targets(labels[train], len(counts))
-        fits: list[_Dual] = []
+        targets = targets_of(labels[train], len(counts))
+        fits: list[Dual] = []
         for column, C in enumerate(grid):
             if fits:
                 fits = [
                     fit.raised(part, target, C) for fit, target in zip(fits, targets, strict=True)
                 ]
             else:
-                fits = [_Dual.fit(part, target, C) for target in targets]
-            row[column] = auc(labels[held_out], _decisions(gram, train, held_out, fits))
+                fits = [kind.fit(part, target, C) for target in targets]
+            row[column] = auc(labels[held_out], decisions_of(gram, train, held_out, fits))
     means = aucs.mean(axis=0)
     # Means that differ by rounding alone are equal.
     chosen = int(np.argmax(means >= means.max() - 1e-12))
@@ -280,15 +238,15 @@ def _choose_c(
 
 
 def _out_of_fold_decisions(
-    gram: Floats, labels: Integers, counts: Integers, C: float, seed: int
+    kind: type[Dual], gram: Floats, labels: Integers, counts: Integers, C: float, seed: int
 ) -> Floats:
-    """Decision values, shape (n, m), each from an SVM that has not seen its row."""
+    """Decision values, shape (n, m), each from a classifier that has not seen its row."""
     folds = StratifiedKFold(
         min(CALIBRATION_FOLDS, int(counts.min())), shuffle=True, random_state=seed
     )
     decisions = np.empty((len(labels), 1 if len(counts) == 2 else len(counts)))
     for train, held_out in folds.split(gram, labels):
         part = gram[np.ix_(train, train)]
-        fits = [_Dual.fit(part, target, C) for target in _targets(labels[train], len(counts))]
-        decisions[held_out] = _decisions(gram, train, held_out, fits)
+        fits = [kind.fit(part, target, C) for target in targets_of(labels[train], len(counts))]
+        decisions[held_out] = decisions_of(gram, train, held_out, fits)
     return decisions

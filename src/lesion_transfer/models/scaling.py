@@ -11,7 +11,8 @@ from lesion_transfer.errors import UserError
 # ImageNet channel statistics on the 0–255 scale, in RGB, as torchvision and Caffe publish them.
 _TORCH_MEAN = (123.675, 116.28, 103.53)
 _TORCH_SD = (58.395, 57.12, 57.375)
-_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+IMAGENET_MEAN = (123.68, 116.779, 103.939)
+"""As Caffe, and the networks of 2014, subtract it."""
 
 SCALINGS = ("none", "unit", "symmetric", "torch", "caffe")
 
@@ -54,7 +55,7 @@ def scale_input(images: Any, scaling: str) -> Any:
             offset = [-mean / sd for mean, sd in zip(_TORCH_MEAN, _TORCH_SD, strict=True)]
             return layers.Rescaling(scale, offset=offset)(images)
         case "caffe":
-            offset = [-mean for mean in _CAFFE_MEAN_BGR]
+            offset = [-mean for mean in reversed(IMAGENET_MEAN)]
             return layers.Rescaling([1.0, 1.0, 1.0], offset=offset)(ReverseChannels()(images))
     raise UserError(
         f"input_scaling={scaling!r} is not known", expected=f"one of {', '.join(SCALINGS)}"

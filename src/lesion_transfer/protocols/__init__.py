@@ -21,18 +21,60 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 PROTOCOL_FOLDER = Path(__file__).parent
 
 
+class TrimBorder(Frozen):
+    """Cut off the dark frame: edge rows and columns in which next to nothing is bright."""
+
+    step: Literal["trim_border"] = "trim_border"
+    fuzz: float = Field(
+        0.2, gt=0, lt=1, description="a pixel is dark where no channel is above this share of 255"
+    )
+
+
+class CentreCrop(Frozen):
+    """Keep the middle."""
+
+    step: Literal["centre_crop"] = "centre_crop"
+    keep: float = Field(gt=0, le=1, description="share of each side that is kept")
+
+
+class Circle(Frozen):
+    """Crop to the lit disc of a fundus photograph (rule of the Kaggle competition's winner)."""
+
+    step: Literal["circle"] = "circle"
+
+
+Step = Annotated[TrimBorder | CentreCrop | Circle, Field(discriminator="step")]
+
+Shows = Literal["lesion", "retina", "other"]
+"""What the pictures of a data set show; it decides which steps prepare them."""
+
+
 class Preparation(Frozen):
-    """How a picture becomes the fixed-size RGB of the image store."""
+    """How a picture becomes the fixed-size RGB of the image store.
+
+    It is decoded, turned as its EXIF orientation says, cropped by the steps, and resized.
+    """
 
     size: int = Field(ge=8, le=2048, description="side of the stored square image, pixels")
-    crop: float = Field(1.0, gt=0, le=1, description="share of each side kept by the centre crop")
+    lesion: tuple[Step, ...] = Field((), description="steps for pictures of skin, in order")
+    retina: tuple[Step, ...] = Field((), description="steps for pictures of retinas, in order")
+
+    def steps(self, shows: Shows) -> tuple[Step, ...]:
+        """Return the steps for pictures of this kind; there are none for kinds without a list."""
+        return {"lesion": self.lesion, "retina": self.retina, "other": ()}[shows]
 
 
 class Backbone(Frozen):
     """The network that turns a picture into features."""
 
     name: str = Field(
-        description="small_vgg, a keras.applications name, or a path or URI of a Keras model file"
+        description="small_vgg, vgg_m, a keras.applications name, or a path or URI of a Keras "
+        "model file"
+    )
+    weights: str | None = Field(
+        None,
+        description="path or URI of the file that holds the ImageNet weights of vgg_m, VGG16 or "
+        "VGG19 (MatConvNet's .mat) or of a keras.applications name (.h5); None: as Keras has them",
     )
     feature_layer: str | None = Field(
         None, description="layer whose output is the feature vector; None: the network's output"
@@ -92,12 +134,28 @@ class Training(Frozen):
     select: Literal["best", "last"] = Field(
         "best", description="the epoch kept: that of the lowest validation loss, or the last"
     )
+    patience: int | None = Field(
+        None, ge=1, description="epochs without a lower validation loss before training stops"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the computation; weights stay float32. bfloat16 is faster on "
+        "processors that have it, for networks of wide convolutions",
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="batches whose gradients are averaged for one step, when memory is short",
+    )
     augmentation: Augmentation = Augmentation()
 
 
 class SVM(Frozen):
     """The linear classifier on L2-normalised features (paper, section 3.2)."""
 
+    head: Literal["svm", "logistic"] = Field(
+        "svm", description="the paper's support vector machine, or logistic regression"
+    )
     C: tuple[Positive, ...] = Field((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4), min_length=1)
     shuffles: int = Field(10, ge=1, description="stratified shuffles that choose C by AUC")
     validation_share: float = Field(0.1, gt=0, lt=1, description="held out in each shuffle")
@@ -164,8 +222,8 @@ def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protoco
 def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in overrides.items():
-        if isinstance(value, dict):
-            merged[key] = _merged(merged.get(key) or {}, value)
-        elif value is not None:
+        if isinstance(value, dict) and isinstance(merged.get(key, {}), dict):
+            merged[key] = _merged(merged.get(key, {}), value)
+        elif value is not None and not isinstance(value, dict):
             merged[key] = value
     return merged

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lesion_transfer.reporting import DISCLAIMER
+from lesion_transfer.reporting.cells import Cell, ResultsTable
 from lesion_transfer.reporting.render import heading
 from lesion_transfer.reporting.style import (
     INK,
@@ -21,7 +22,6 @@ from lesion_transfer.reporting.style import (
     new_figure,
     plain_axes,
 )
-from lesion_transfer.reporting.table import Cell, ResultsTable
 
 OURS, PAPER, REIMPLEMENTATION = PALETTE[0], PALETTE[1], PALETTE[2]
 

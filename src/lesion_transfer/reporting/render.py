@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lesion_transfer.reporting import DISCLAIMER
-from lesion_transfer.reporting.table import MISSING, Cell, ModelRow, ResultsTable
+from lesion_transfer.reporting.cells import MISSING, Cell, ModelRow, ResultsTable
 
 WIDE = 100
 """Terminals from this width on show the published numbers beside ours."""

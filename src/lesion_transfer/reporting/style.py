@@ -7,8 +7,11 @@ than the drawing.
 
 from __future__ import annotations
 
-from io import BytesIO
+import re
+from html import escape
+from io import BytesIO, StringIO
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,6 +19,7 @@ from matplotlib.figure import Figure
 INK = "#1b1f24"
 QUIET = "#6b747d"
 LINE = "#d5dae0"
+WHITE = "#ffffff"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe & Ito's colours: told apart by readers with any common colour vision."""
 
@@ -54,3 +58,34 @@ def figure_png(figure: Figure) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def figure_svg(figure: Figure, label: str) -> str:
+    """Return ``figure`` as an SVG element for a page that defines the colours it is drawn in.
+
+    Text stays text, in the page's font. The named colours above become the page's variables
+    ``--ink``, ``--quiet``, ``--line``, ``--page`` and ``--c0`` … ``--c5``, so that the figure
+    follows the reader's light or dark setting. Equal figures give equal text.
+
+    Parameters
+    ----------
+    figure
+        Drawn in the colours of this module.
+    label
+        What it shows, for those who do not see it.
+    """
+    buffer = StringIO()
+    figure.patch.set_visible(False)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lesion_transfer"}):
+        figure.savefig(
+            buffer, format="svg", bbox_inches="tight", pad_inches=0.02,
+            metadata={"Date": None, "Creator": None},
+        )  # fmt: skip
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
+    names = {INK: "ink", QUIET: "quiet", LINE: "line", WHITE: "page"}
+    names |= {colour: f"c{number}" for number, colour in enumerate(PALETTE)}
+    for colour, name in names.items():
+        text = text.replace(colour, f"var(--{name})")
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion_transfer.data.designs import labels_for
+from lesion_transfer.data.published_folds import PublishedFolds, folds_file, read_published_folds
 from lesion_transfer.data.splits import Partition, five_by_two, fold_indices, holdout
 from lesion_transfer.data.store import ImageStore
+from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbones import Backbone
 from lesion_transfer.protocols import Protocol
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import SourceNetwork, find_backbone, flat, source_network
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.workspace import Workspace
-from lesion_transfer.study import SCHEMA_VERSION, Arm, Design, Fold, Source, digest, parse_folds
+from lesion_transfer.study import SCHEMA_VERSION, Arm, Fold, Source, digest, parse_folds
 from lesion_transfer.tracking import Kind, Tag, Unit
 
 Rows = npt.NDArray[np.int64]
@@ -43,6 +45,8 @@ class PlannedArm:
         The design's images in the store, and their classes.
     folds
         The folds asked for.
+    published
+        Where the partitions come from a file.
     """
 
     arm: Arm
@@ -54,6 +58,7 @@ class PlannedArm:
     labels: Rows
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
+    published: PublishedFolds | None = None
 
     @cached_property
     def groups(self) -> npt.NDArray[np.object_]:
@@ -67,7 +72,9 @@ class PlannedArm:
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:
-        """The partitions of the protocol's repeats."""
+        """The partitions of the protocol's repeats, or those of the file of folds."""
+        if self.published is not None:
+            return self.published.partitions(self.ids.tolist())
         return five_by_two(
             self.labels,
             self.groups.tolist(),
@@ -90,8 +97,9 @@ class PlannedArm:
     # --- keys: each step's holds just what decides that step's result
 
     @property
-    def _data(self) -> tuple[str, Design]:
-        return self.store.digest, self.arm.design
+    def _data(self) -> tuple[str, ...]:
+        published = () if self.published is None else (self.published.identity,)
+        return self.store.digest, self.arm.design, *published
 
     def network_key(self, fold: Fold) -> str:
         """Key of the network that gives the features."""
@@ -203,8 +211,11 @@ class PlannedArm:
     def _params(self) -> dict[str, str]:
         protocol = self.protocol
         training = flat(protocol.finetune.model_dump(), "finetune")
-        return (training if self.arm.model.finetune else {}) | flat(
-            protocol.svm.model_dump(), "svm"
+        file = {} if self.published is None else {"folds_file": self.published.path.name}
+        return (
+            file
+            | (training if self.arm.model.finetune else {})
+            | flat(protocol.svm.model_dump(), "svm")
         )
 
 
@@ -217,12 +228,18 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         A parameter, data set or model file cannot be used.
     """
     protocol = request.load_protocol()
-    folds = parse_folds(request.folds, protocol.repeats)
+    published, protocol = _published(request, protocol)
+    folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)
     backbone = find_backbone(ws, protocol)
-    data = prepared(
-        ws, request.target, request.data_root, protocol.preparation, request.max_rejected
-    )
+    data = prepared(ws, request, protocol, request.target, request.data_root)
     rows, labels, classes = labels_for(request.design, data.store.index)
+    if published is not None:
+        index = data.store.index
+        images, groups = index["image_id"].tolist(), index["group_id"].tolist()
+        for note in published.notes(images, groups):
+            ws.progress.note(note)
+        listed = published.listed(images)[rows]
+        rows, labels = rows[listed], labels[listed]
     arm = Arm(
         dataset=data.store.dataset,
         design=request.design,
@@ -233,4 +250,26 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         seed=protocol.seed,
     )
     source = source_network(ws, request, protocol, backbone, Source.parse(request.source))
-    return PlannedArm(arm, protocol, backbone, source, data.store, rows, labels, classes, folds)
+    return PlannedArm(
+        arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published
+    )
+
+
+def _published(request: ArmRequest, protocol: Protocol) -> tuple[PublishedFolds | None, Protocol]:
+    """Return the request's file of folds, if any, and the protocol with that file's repeats.
+
+    Raises
+    ------
+    UserError
+        The file cannot be used, or there is none to reproduce the original's loop with.
+    """
+    file, _ = folds_file(request.folds)
+    if file is None:
+        if request.reproduce_original_loop:
+            raise UserError(
+                "reproduce_original_loop=true needs the folds published with the paper",
+                expected="folds=<file.yml>, for example folds=protocol1.yml",
+            )
+        return None, protocol
+    published = read_published_folds(file, reproduce_original_loop=request.reproduce_original_loop)
+    return published, protocol.model_copy(update={"repeats": len(published.repeats)})

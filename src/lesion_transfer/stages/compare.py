@@ -13,10 +13,15 @@ from rich.text import Text
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import summarise
 from lesion_transfer.reporting import render
+from lesion_transfer.reporting.cells import ResultsTable
+from lesion_transfer.reporting.latex import latex
 from lesion_transfer.reporting.page import html
 from lesion_transfer.reporting.plot import results_figure
+from lesion_transfer.reporting.sections import side_by_side
 from lesion_transfer.reporting.style import figure_png
-from lesion_transfer.reporting.table import ResultsTable, results_tables
+from lesion_transfer.reporting.table import results_tables
+from lesion_transfer.stages.provenance import provenance
+from lesion_transfer.stages.report import report_section
 from lesion_transfer.stages.requests import CompareRequest
 from lesion_transfer.stages.workspace import Workspace, workspace
 from lesion_transfer.study import SCHEMA_VERSION, digest
@@ -43,7 +48,7 @@ class Comparison:
     def where(self) -> str:
         """The files and the run."""
         folder = self.files[0].parent
-        return f"{folder} (results.html, .md, .csv and figures) and MLflow run {self.run_id}"
+        return f"{folder} (results.html, .md, .csv, .tex and figures) and MLflow run {self.run_id}"
 
     @property
     def next_step(self) -> str:
@@ -72,44 +77,63 @@ def compare(request: CompareRequest) -> Comparison:
     UserError
         There is none.
     """
-    given = {
-        "design": request.design.value if request.design else None,
-        "dataset": request.dataset,
-        "backbone": request.backbone,
-        "protocol": request.protocol,
-    }
-    tags = {name: value for name, value in given.items() if value is not None}
+    wanted = request.selection
+    # One value of a name is left to the server; of several, it cannot choose.
+    narrow = {name: values[0] for name, values in wanted.items() if len(values) == 1}
     with workspace(request) as ws:
         ws.progress.now("reading the tracking server")
-        found = ws.tracker.search({Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, **tags})
-        wanted = request.models.split(",") if request.models else None
-        folds = [run for run in found if wanted is None or run.tags["model"] in wanted]
+        found = ws.tracker.search({Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, **narrow})
+        folds = [
+            run
+            for run in found
+            if run.start_time >= request.since_ms
+            and all(run.tags[name] in values for name, values in wanted.items())
+        ]
         if not folds:
+            asked = [f"{name}={','.join(values)}" for name, values in wanted.items()]
+            asked += [f"since={request.since}"] * (request.since is not None)
             raise UserError(
                 f"no complete fold on {ws.tracker.uri} matches "
-                + (", ".join(f"{name}={value}" for name, value in tags.items()) or "this study"),
+                + (", ".join(asked) or "this study"),
                 next_step="run a study first (mlflow run .), or check MLFLOW_TRACKING_URI and "
                 "MLFLOW_EXPERIMENT_NAME",
             )
-        return compared(ws, folds, request.out, adopt=True)
+        return compared(ws, folds, request.out, request.reference, adopt=True)
 
 
 def compared(
-    ws: Workspace, folds: Iterable[StoredRun], out: Path, *, adopt: bool = False
+    ws: Workspace,
+    folds: Iterable[StoredRun],
+    out: Path,
+    reference: str | None = None,
+    *,
+    adopt: bool = False,
 ) -> Comparison:
-    """Build the tables of these folds, write them to ``out`` and log them."""
+    """Build the tables of these folds, write them to ``out`` and log them.
+
+    With a ``reference``, all other models are compared with it; else the declared pairs are.
+    """
     arms, notes = arm_results(folds)
     tables = results_tables(arms)
-    figures = [figure_png(results_figure(table)) for table in tables]
+    sections = [report_section(ws, table, arms, reference) for table in tables]
+    runs = [run for arm in arms["runs"] for run in arm]
     content: dict[str, str | bytes] = {
         "results.md": "\n\n".join(render.markdown(table) for table in tables),
         "results.csv": render.csv(tables),
-        "results.html": html(tables, figures),
+        "results.tex": latex(tables),
+        "results.html": html(
+            sections, provenance(runs, ws.tracker.uri), notes, side_by_side(tables)
+        ),
+        "contrasts.csv": _csv(tables, [each.contrasts for each in sections]),
+        "metrics.csv": _csv(tables, [each.metrics for each in sections]),
+        "folds.csv": _fold_table(arms).to_csv(index=False),
     }
-    content |= {f"results_{number}.png": png for number, png in enumerate(figures, start=1)}
-    content["folds.csv"] = _fold_table(arms).to_csv(index=False)
+    content |= {
+        f"results_{number}.png": figure_png(results_figure(table))
+        for number, table in enumerate(tables, start=1)
+    }
     files = tuple(_write(out / name, data) for name, data in content.items())
-    key = digest(SCHEMA_VERSION, "comparison", sorted(sum(arms["fold_runs"], ())))
+    key = digest(SCHEMA_VERSION, "comparison", sorted(run.id for run in runs), reference)
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     if known is not None:
         return Comparison(tables, files, notes, known.id)
@@ -170,6 +194,7 @@ def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ..
                 "folds": tuple(scores),
                 "fold_names": tuple(run.tags["fold"] for run in runs),
                 "fold_runs": tuple(run.id for run in runs),
+                "runs": tuple(runs),
             }
         )
     return pd.DataFrame(rows), tuple(notes)
@@ -179,6 +204,15 @@ def _fold_table(arms: pd.DataFrame) -> pd.DataFrame:
     columns = ["fold_names", "folds", "fold_runs"]
     table = arms[[*CELL, *columns]].explode(columns)
     return table.rename(columns={"fold_names": "fold", "folds": "auc", "fold_runs": "run_id"})
+
+
+def _csv(tables: Iterable[ResultsTable], frames: Iterable[pd.DataFrame]) -> str:
+    """Join the frames of several tables, each row saying which table it belongs to."""
+    joined = [
+        frame.assign(dataset=table.dataset, backbone=table.backbone, protocol=table.protocol)
+        for table, frame in zip(tables, frames, strict=True)
+    ]
+    return pd.concat(joined, ignore_index=True).to_csv(index=False, float_format="%.6g")
 
 
 def _write(path: Path, data: str | bytes) -> Path:

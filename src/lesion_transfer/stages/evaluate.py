@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from lesion_transfer.evaluation.metrics import fold_metrics
+from lesion_transfer.evaluation.predictions import Predictions
 from lesion_transfer.evaluation.svm import LinearHead, fit_head
 from lesion_transfer.models.fold_model import compose, disagreement, head_model
-from lesion_transfer.reporting.figures import roc_figure
+from lesion_transfer.reporting.roc import roc_figure
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.extract import FoldFeatures, fold_features, mark_features
 from lesion_transfer.stages.finetune import FOLD_MODEL, fold_network, save_model
@@ -32,21 +32,12 @@ TOLERANCE = 1e-3
 a wrong layer; the decision function agrees to 1e-4, which tests hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """A fold's test half: labels (n,), decision values (n,) or (n, K), the class names."""
-
-    labels: npt.NDArray[np.int64]
-    decision: npt.NDArray[np.float64]
-    probabilities: npt.NDArray[np.float64]
-
-
 def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> float:
     """Score one fold, log everything it is to be judged and reused by, and return its AUC."""
     started = time.monotonic()
     data = fold_features(ws, planned, fold, run)
     split = planned.fold_rows(fold)
-    ws.progress.now(f"{run.unit.name} · SVM")
+    ws.progress.now(f"{run.unit.name} · classifier")
     head = fit_head(
         data.features[split.train],
         planned.labels[split.train],
@@ -57,14 +48,24 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     )
     tested = data.features[split.test]
     found = Predictions(
-        planned.labels[split.test], head.decision(tested), head.probabilities(tested)
+        images=planned.ids[split.test],
+        groups=planned.groups[split.test],
+        labels=planned.labels[split.test],
+        decision=head.decision(tested),
+        probabilities=head.probabilities(tested),
+        classes=planned.classes,
+        threshold=head.threshold,
     )
-    metrics = fold_metrics(found.labels, found.decision, found.probabilities, planned.classes)
+    metrics = fold_metrics(
+        found.labels, found.decision, found.probabilities, found.classes, found.threshold
+    )
     _log_model(ws, planned, fold, run, data, head)
     run.metrics(metrics)
     run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
+    if len(planned.classes) == 2:
+        run.metrics({"threshold": head.threshold})
     run.metrics({"seconds": time.monotonic() - started, "peak_memory_mb": peak_memory_mb()})
-    run.table(_prediction_table(planned, split.test, found), PREDICTIONS_FILE)
+    run.table(found.frame(), PREDICTIONS_FILE)
     run.table(_split_table(planned, fold), "split.csv")
     run.figure(roc_figure(found.labels, found.decision, planned.classes, run.unit.name), "roc.png")
     return metrics["auc"]
@@ -97,34 +98,9 @@ def _log_model(
         mark_features(planned, fold, run)
 
 
-def _prediction_table(
-    planned: PlannedArm, test: npt.NDArray[np.int64], found: Predictions
-) -> pd.DataFrame:
-    columns: dict[str, object] = {
-        "image_id": planned.ids[test],
-        "group_id": planned.groups[test],
-        "label": np.array(planned.classes, object)[found.labels],
-    }
-    decisions = found.decision.reshape(len(test), -1)
-    names = planned.classes[-decisions.shape[1] :]
-    columns |= {f"decision_{name}": decisions[:, i] for i, name in enumerate(names)}
-    columns |= {
-        f"probability_{name}": found.probabilities[:, i] for i, name in enumerate(planned.classes)
-    }
-    return pd.DataFrame(columns)
-
-
-def read_predictions(path: Path, classes: tuple[str, ...]) -> Predictions:
+def read_predictions(path: Path) -> Predictions:
     """Read what :func:`evaluate_fold` logged."""
-    frame = pd.read_parquet(path)
-    labels = (
-        frame["label"].map({name: i for i, name in enumerate(classes)}).to_numpy().astype(np.int64)
-    )
-    decisions = frame.filter(regex="^decision_").to_numpy(np.float64)
-    probabilities = frame[[f"probability_{name}" for name in classes]].to_numpy(np.float64)
-    return Predictions(
-        labels, decisions[:, 0] if decisions.shape[1] == 1 else decisions, probabilities
-    )
+    return Predictions.of_frame(pd.read_parquet(path))
 
 
 def _split_table(planned: PlannedArm, fold: Fold) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
 from lesion_transfer.tracking import Run, Tag
 from lesion_transfer.training.batches import Examples
+from lesion_transfer.training.checkpoint import Checkpoint
 from lesion_transfer.training.loop import Trainer
 
 FOLD_NETWORK = "model/network.keras"
@@ -34,13 +35,16 @@ def fold_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> An
         run.metrics(metrics, step=epoch)
         ws.progress.now(f"{run.unit.name} · epoch {epoch}/{epochs}")
 
+    checkpoint = Checkpoint(ws.cache / "checkpoints" / f"{key}.npz", before_saving=run.flush)
     fit = trainer.fit(
         initial,
         Examples(images, rows[split.kept], labels[split.kept]),
         Examples(images, rows[split.validation], labels[split.validation]),
         planned.protocol.seed + 1000 * fold.repeat + fold.half,
         on_epoch,
+        checkpoint,
     )
+    checkpoint.remove()
     run.metrics({"best_epoch": fit.best_epoch})
     return trainer.network
 

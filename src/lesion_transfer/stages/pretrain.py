@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
 from lesion_transfer.data.designs import labels_for
-from lesion_transfer.data.s3 import fetch_s3
 from lesion_transfer.data.splits import holdout
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import fold_metrics
@@ -19,17 +18,20 @@ from lesion_transfer.models.backbones import (
     Backbone,
     is_file,
     load_network,
-    no_imagenet,
     resolve_backbone,
+    transfer_weights,
 )
+from lesion_transfer.models.files import file_digest
 from lesion_transfer.protocols import Protocol
 from lesion_transfer.reporting.figures import curves_figure
+from lesion_transfer.stages.model_files import model_file
 from lesion_transfer.stages.preprocess import PreparedData, prepared
 from lesion_transfer.stages.requests import SYNTHETIC, NetworkRequest, PretrainRequest
 from lesion_transfer.stages.workspace import Workspace, workspace
-from lesion_transfer.study import SCHEMA_VERSION, Design, Source, digest
+from lesion_transfer.study import SCHEMA_VERSION, Design, Source, digest, is_stored
 from lesion_transfer.tracking import Kind, Tag, Unit
 from lesion_transfer.training.batches import Examples
+from lesion_transfer.training.checkpoint import Checkpoint
 from lesion_transfer.training.loop import Trainer
 from lesion_transfer.training.predict import predict
 
@@ -101,22 +103,11 @@ def pretrain(request: PretrainRequest) -> SourceNetwork:
 
 
 def find_backbone(ws: Workspace, protocol: Protocol) -> Backbone:
-    """Return the protocol's backbone, fetching its file from S3 or the tracking server."""
-    name = protocol.backbone.name
-    if name.startswith("s3://"):
-        return resolve_backbone(protocol.backbone, fetch_s3(name, ws.cache / "files"))
-    if name.startswith(("models:/", "runs:/")):
-        path = ws.tracker.download(name)
-        files = [path] if path.is_file() else sorted(path.rglob("*.keras"))
-        if len(files) != 1:
-            raise UserError(
-                f"backbone={name} holds {len(files)} Keras model files",
-                expected="exactly one; for a run, runs:/<run id>/<path of the .keras file>",
-            )
-        return resolve_backbone(protocol.backbone, files[0])
-    if is_file(name):
-        return resolve_backbone(protocol.backbone, Path(name).expanduser())
-    return resolve_backbone(protocol.backbone)
+    """Return the protocol's backbone, fetching its files from S3 or the tracking server."""
+    spec = protocol.backbone
+    path = model_file(ws, spec.name, "backbone") if is_file(spec.name) else None
+    weights = model_file(ws, spec.weights, "weights") if spec.weights else None
+    return resolve_backbone(spec, path, weights)
 
 
 def source_network(
@@ -137,14 +128,22 @@ def source_network(
         )
     link = source.chain[-1]
     if link == "imagenet" and backbone.has_imagenet:
-        key = digest(SCHEMA_VERSION, "imagenet", backbone.identity, size)
+        identity = (*backbone.identity, *backbone.weights_identity)
+        key = digest(SCHEMA_VERSION, "imagenet", identity, size)
         unit = _unit(key, request, protocol, backbone, source, "")
         run_id = _logged(ws, unit, adopt, lambda: backbone.build(size, imagenet=True, seed=seed))
+        return SourceNetwork(key, lambda: _load(ws, run_id), run_id)
+    if is_stored(link):
+        path = model_file(ws, link, "source")
+        content = file_digest(path, "source", "a Keras model")
+        key = digest(SCHEMA_VERSION, "stored", content, backbone.identity, size)
+        unit = _unit(key, request, protocol, backbone, source, "")
+        run_id = _logged(ws, unit, adopt, lambda: _stored(backbone, size, seed, path))
         return SourceNetwork(key, lambda: _load(ws, run_id), run_id)
     target, root, stand_in = _link_data(request, backbone, link)
     parent = source_network(ws, request, protocol, backbone, source.parent)
     stand_in = stand_in or parent.stand_in
-    data = prepared(ws, target, root, protocol.preparation, request.max_rejected)
+    data = prepared(ws, request, protocol, target, root)
     key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, protocol.pretrain, seed)
     unit = _unit(key, request, protocol, backbone, source, stand_in)
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
@@ -159,7 +158,7 @@ def _link_data(
     demo = request.target == SYNTHETIC
     if link == "imagenet":
         if not demo:
-            raise no_imagenet(backbone)
+            raise backbone.no_imagenet()
         return "synthetic_generic", None, STAND_IN
     if link == "retinopathy":
         return (
@@ -239,13 +238,17 @@ def _trained(
             ws.progress.now(f"{unit.name} · epoch {epoch}/{spec.epochs}")
 
         trainer = Trainer(parent.build(), len(classes), spec)
+        path = ws.cache / "checkpoints" / f"{unit.key}.npz"
+        checkpoint = Checkpoint(path, before_saving=run.flush)
         fit = trainer.fit(
             trainer.network.get_weights(),
             examples(kept),
             examples(validation),
             protocol.seed,
             on_epoch,
+            checkpoint,
         )
+        checkpoint.remove()
         scores = predict(trainer.model, store.images, rows[held_out])
         truth = labels[held_out]
         metrics = fold_metrics(truth, scores, scores, classes)
@@ -258,6 +261,13 @@ def _trained(
         run.complete()
     ws.made.add(unit.key)
     return run.id
+
+
+def _stored(backbone: Backbone, size: int, seed: int, path: Path) -> Any:
+    """Give the backbone the weights of a stored network; both must have the same layers."""
+    network = backbone.build(size, imagenet=False, seed=seed)
+    transfer_weights(load_network(path), network)
+    return network
 
 
 def _load(ws: Workspace, run_id: str) -> Any:

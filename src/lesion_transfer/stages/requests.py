@@ -6,6 +6,7 @@ lists a parameter. A value left empty means "not given": MLflow projects hand ov
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,9 @@ from lesion_transfer.protocols import Protocol, load_protocol
 from lesion_transfer.study import LESION_DESIGNS, MODELS, Design, Model, Source
 
 SYNTHETIC = "synthetic"
+
+FOLDS = "all, or some (1x1,1x2,3x1); or a file of published folds (file.yml, file.yml:1x1,1x2)"
+ORIGINAL_LOOP = "with published folds: the original scripts' ten fits, which visit 3 partitions"
 
 
 class Request(BaseModel):
@@ -50,10 +54,14 @@ class DataRequest(Request):
     """Which images, prepared how."""
 
     target: str = Field(
-        SYNTHETIC, description="data set: synthetic, isic2017, eyepacs, folder or csv, …"
+        SYNTHETIC,
+        description="data set: synthetic, atlas, isic2016 to isic2020, ham10000, ph2, eyepacs, "
+        "aptos2019, folder or csv",
     )
     data_root: str | None = Field(
-        None, description="folder (or CSV file) of the data set; synthetic needs none"
+        None,
+        description="folder (or CSV file) of the data set, s3://bucket/prefix, or the https:// "
+        "address of an archive; synthetic needs none",
     )
     protocol: str | None = Field(
         None,
@@ -65,6 +73,14 @@ class DataRequest(Request):
     )
     max_rejected: float = Field(
         0.01, ge=0, le=1, description="share of unreadable images above which nothing is trained"
+    )
+    store_uri: str | None = Field(
+        None,
+        description="s3://bucket/prefix of shared image stores: looked up there before building, "
+        "pushed there after",
+    )
+    verify: bool = Field(
+        False, description="read the whole image store and compare it with its checksums"
     )
     seed: int | None = Field(
         None, ge=0, description="of splits, weights and batches; not given: the protocol's"
@@ -100,8 +116,13 @@ class NetworkRequest(DataRequest):
 
     backbone: str | None = Field(
         None,
-        description="small_vgg, a keras.applications name, or a Keras model file (path, s3://, "
-        "models:/ or runs:/); not given: the protocol's",
+        description="small_vgg, vgg_m, a keras.applications name, or a Keras model file (path, "
+        "s3://, models:/ or runs:/); not given: the protocol's",
+    )
+    weights: str | None = Field(
+        None,
+        description="file of the ImageNet weights (path or s3://): MatConvNet's .mat for vgg_m, "
+        "VGG16 or VGG19, Keras' .h5 for other names; not given: the protocol's",
     )
     feature_layer: str | None = Field(
         None, description="layer that gives the features; not given: the protocol's"
@@ -117,13 +138,16 @@ class NetworkRequest(DataRequest):
         description="data set that the source's retinopathy link trains on; not given: "
         "synthetic_retinas for synthetic data, else eyepacs",
     )
-    source_root: str | None = Field(None, description="folder of source_data")
+    source_root: str | None = Field(
+        None, description="folder or address of source_data, as for data_root"
+    )
 
     def overrides(self) -> dict[str, Any]:
         """See :meth:`DataRequest.overrides`."""
         return super().overrides() | {
             "backbone": {
                 "name": self.backbone,
+                "weights": self.weights,
                 "feature_layer": self.feature_layer,
                 "input_scaling": self.input_scaling,
             },
@@ -157,7 +181,8 @@ class ArmRequest(NetworkRequest):
         "imagenet", description="where the weights come from: none, retinopathy, imagenet, …"
     )
     finetune: bool = Field(True, description="train on the target; false: frozen features")
-    folds: str = Field("all", description="all, or some: 1x1,1x2,3x1")
+    folds: str = Field("all", description=FOLDS)
+    reproduce_original_loop: bool = Field(False, description=ORIGINAL_LOOP)
 
     _check_source = field_validator("source")(_source)
 
@@ -208,7 +233,8 @@ class StudyRequest(NetworkRequest):
         ",".join(design.value for design in LESION_DESIGNS), description="comma-separated designs"
     )
     models: str = Field(",".join(MODELS), description="comma-separated letters of the models A–F")
-    folds: str = Field("all", description="all, or some: 1x1,1x2,3x1")
+    folds: str = Field("all", description=FOLDS)
+    reproduce_original_loop: bool = Field(False, description=ORIGINAL_LOOP)
     out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
 
     @field_validator("designs")
@@ -244,11 +270,40 @@ class CompareRequest(Request):
     summary = "Query the tracking server and rebuild the results table."
 
     design: Design | None = Field(None, description="only this design")
-    dataset: str | None = Field(None, description="only this data set")
+    dataset: str | None = Field(None, description="only these data sets, comma-separated")
     models: str | None = Field(None, description="only these letters, comma-separated")
-    backbone: str | None = Field(None, description="only this backbone")
-    protocol: str | None = Field(None, description="only this protocol")
+    backbone: str | None = Field(None, description="only these backbones, comma-separated")
+    protocol: str | None = Field(None, description="only these protocols, comma-separated")
+    reference: str | None = Field(
+        None, description="compare every model with this one; not given: the paper's six questions"
+    )
+    since: date | None = Field(
+        None, description="only folds begun on or after this day (UTC), as 2026-01-31"
+    )
     out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
+
+    @property
+    def selection(self) -> dict[str, tuple[str, ...]]:
+        """The allowed values of each tag that is restricted."""
+        given = {
+            "design": self.design.value if self.design else None,
+            "dataset": self.dataset,
+            "model": self.models,
+            "backbone": self.backbone,
+            "protocol": self.protocol,
+        }
+        return {
+            name: tuple(part.strip() for part in text.split(","))
+            for name, text in given.items()
+            if text is not None
+        }
+
+    @property
+    def since_ms(self) -> int:
+        """The earliest start of a fold, milliseconds since 1970."""
+        if self.since is None:
+            return 0
+        return int(datetime.combine(self.since, time.min, UTC).timestamp() * 1000)
 
 
 ENTRY_POINTS: dict[str, type[Request]] = {

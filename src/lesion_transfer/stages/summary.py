@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
+from lesion_transfer.evaluation.bootstrap import Estimate, intervals
+from lesion_transfer.evaluation.contrasts import Evidence
+from lesion_transfer.evaluation.predictions import confusion
 from lesion_transfer.evaluation.statistics import Summary, summarise
 from lesion_transfer.reporting import DISCLAIMER
-from lesion_transfer.reporting.figures import confusion_figure, mean_roc_figure
+from lesion_transfer.reporting.figures import confusion_figure
+from lesion_transfer.reporting.roc import mean_roc_figure
 from lesion_transfer.stages.arm import PlannedArm
-from lesion_transfer.stages.evaluate import PREDICTIONS_FILE, read_predictions
+from lesion_transfer.stages.evidence import log_evidence, read_folds
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
 from lesion_transfer.tracking import COMPLETE, Kind, Run, StoredRun, Tag
 
-SUMMARISED = ("auc", "average_precision", "balanced_accuracy", "brier")
+INTERVALS_FILE = "intervals.csv"
 
 
 def stored_folds(ws: Workspace, planned: PlannedArm) -> dict[Fold, StoredRun]:
@@ -30,17 +35,16 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     """Log what all complete folds of the arm say; with the last of them the arm is complete."""
     folds = stored_folds(ws, planned)
     ws.progress.now(f"{run.unit.name} · summary")
-    summaries = {
-        name: summarise([stored.metrics[name] for stored in folds.values()]) for name in SUMMARISED
-    }
+    runs = [folds[fold] for fold in sorted(folds, key=str)]
+    evidence = Evidence.of(str(planned.arm), read_folds(ws, runs), 2 * planned.protocol.repeats)
+    estimates = intervals(evidence.resampled)
+    summaries = {name: summarise([stored.metrics[name] for stored in runs]) for name in estimates}
     auc = summaries["auc"]
     for name, summary in summaries.items():
         run.metrics(_finite({f"{name}_mean": summary.mean, f"{name}_sd": summary.sd}))
     run.metrics(_finite({"auc_ci_low": auc.ci_low, "auc_ci_high": auc.ci_high, "folds": auc.n}))
-    predictions = [
-        read_predictions(ws.tracker.artifact(stored.id, PREDICTIONS_FILE), planned.classes)
-        for stored in folds.values()
-    ]
+    log_evidence(run, evidence, runs)
+    run.table(_interval_table(summaries, estimates), INTERVALS_FILE)
     run.dataset(
         planned.store.index[["image_id", "group_id", "diagnosis"]],
         planned.arm.dataset,
@@ -48,14 +52,29 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
         source=str(planned.store.path),
     )
     title = str(planned.arm)
-    curves = [(found.labels, found.decision) for found in predictions]
+    found = [*evidence.folds.values()]
+    curves = [(fold.labels, fold.decision) for fold in found]
     run.figure(mean_roc_figure(curves, planned.classes, title), "roc.png")
-    truth = np.concatenate([found.labels for found in predictions])
-    guess = np.concatenate([found.probabilities.argmax(axis=1) for found in predictions])
-    run.figure(confusion_figure(truth, guess, planned.classes, title), "confusion.png")
+    run.figure(confusion_figure(confusion(found), planned.classes, title), "confusion.png")
     run.text(model_card(planned, folds, auc), "model_card.md")
     if len(folds) == 2 * planned.protocol.repeats:
         run.complete()
+
+
+def _interval_table(summaries: dict[str, Summary], estimates: dict[str, Estimate]) -> pd.DataFrame:
+    """Every metric: mean and spread over folds, and the interval over resampled groups."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": name,
+                "mean": summaries[name].mean,
+                "sd": summaries[name].sd,
+                "ci_low": estimates[name].low,
+                "ci_high": estimates[name].high,
+            }
+            for name in summaries
+        ]
+    )
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion_transfer.data.balance import balanced_epoch
+from lesion_transfer.data.images import Pictures
 from lesion_transfer.protocols import Training
 from lesion_transfer.training.augment import Images, augment
 
@@ -30,7 +31,7 @@ class Examples:
         Their classes, (n,) int.
     """
 
-    images: Images
+    images: Images | Pictures
     rows: npt.NDArray[np.int64]
     labels: Labels
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,8 +19,10 @@ import pandas as pd
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import auc
+from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import Training
 from lesion_transfer.training.batches import Examples, epoch_batches
+from lesion_transfer.training.checkpoint import Best, Checkpoint, State
 from lesion_transfer.training.predict import predict
 
 Weights = list[npt.NDArray[np.float32]]
@@ -69,9 +72,13 @@ class Trainer:
         for layer in network._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = not spec.freeze_batch_norm
-        dropped = keras.layers.Dropout(spec.dropout, seed=0, name="dropout")(network.output)
-        self.classifier = keras.layers.Dense(classes, activation="softmax", name="classifier")
-        self.model = keras.Model(network.input, self.classifier(dropped), name="training")
+        self._computing = in_precision(network, spec.precision)
+        features = self._computing.output
+        dropped = keras.layers.Dropout(spec.dropout, seed=0, name="dropout")(features)
+        self.classifier = keras.layers.Dense(
+            classes, activation="softmax", dtype="float32", name="classifier"
+        )
+        self.model = keras.Model(self._computing.input, self.classifier(dropped), name="training")
         self.optimizer = _optimizer(spec)
         self.model.compile(
             optimizer=self.optimizer,
@@ -91,6 +98,7 @@ class Trainer:
         validation: Examples,
         seed: int,
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
+        checkpoint: Checkpoint | None = None,
     ) -> Fit:
         """Train from ``initial`` weights and leave the kept epoch's weights in the model.
 
@@ -103,7 +111,11 @@ class Trainer:
         seed
             Decides the classifier's first weights, batches, augmentation and dropout.
         on_epoch
-            Called with the number of each epoch, from 1, and its row of the history.
+            Called with the number of each epoch, from 1, and its row of the history; not again
+            for the epochs that a checkpoint already holds.
+        checkpoint
+            Where the training stands is saved there; if it is there already, training goes on from
+            there and ends with the same numbers.
 
         Raises
         ------
@@ -119,46 +131,68 @@ class Trainer:
                 next_step="add images, or use a frozen network (finetune=false)",
             )
         self._reset(initial, seed)
-        spec = self.spec
-        steps = math.ceil(self._epoch_length(training) / spec.batch_size)
-        history: list[dict[str, float]] = []
-        best: tuple[float, int, Weights, npt.NDArray[np.float32]] | None = None
-        for epoch in range(1, spec.epochs + 1):
-            losses = []
-            for step, batch in enumerate(epoch_batches(training, spec, epoch, seed)):
-                rate = learning_rate(spec, (epoch - 1) * steps + step, steps)
-                self.optimizer.learning_rate.assign(rate)
-                loss = self.model.train_on_batch(
-                    batch.images.astype(np.float32),
-                    np.eye(self.classes, dtype=np.float32)[batch.labels],
-                    sample_weight=batch.weights,
-                )
-                losses.append(float(loss))
-                if not math.isfinite(losses[-1]):
-                    raise TrainingDivergedError(
-                        f"the training loss became {losses[-1]} in epoch {epoch}, step {step + 1}",
-                        next_step="lower the protocol's learning_rate",
-                    )
+        state = checkpoint.load() if checkpoint is not None else None
+        if state is not None:
+            self._restore(state)
+        history = list(state.history) if state is not None else []
+        best = state.best if state is not None else None
+        for epoch in range(len(history) + 1, self.spec.epochs + 1):
+            row = self._epoch(epoch, training, seed)
             raw = self._swap_in_average()
             probabilities = predict(self.model, validation.images, validation.rows)
-            row = {
-                "train_loss": float(np.mean(losses)),
-                "val_loss": cross_entropy(validation.labels, probabilities),
-                "val_auc": auc(validation.labels, probabilities),
-                "learning_rate": rate,
-            }
+            row["val_loss"] = cross_entropy(validation.labels, probabilities)
+            row["val_auc"] = auc(validation.labels, probabilities)
             history.append(row)
             on_epoch(epoch, row)
-            if best is None or spec.select == "last" or row["val_loss"] < best[0]:
-                best = (row["val_loss"], epoch, self.model.get_weights(), probabilities)
+            if best is None or self.spec.select == "last" or row["val_loss"] < best.val_loss:
+                best = Best(row["val_loss"], epoch, self.model.get_weights(), probabilities)
             if raw is not None:
                 self.model.set_weights(raw)
+            if checkpoint is not None:
+                checkpoint.save(self._state(history, best))
+            if self.spec.patience is not None and epoch - best.epoch >= self.spec.patience:
+                break
         if best is None:
             raise ValueError("a training has at least one epoch")
-        self.model.set_weights(best[2])
+        self.model.set_weights(best.weights)
+        if self._computing is not self.network:
+            self.network.set_weights(self._computing.get_weights())
         table = pd.DataFrame(history)
         table.insert(0, "epoch", range(1, len(table) + 1))
-        return Fit(table, best[1], best[3])
+        return Fit(table, best.epoch, best.val_probabilities)
+
+    def _epoch(self, epoch: int, training: Examples, seed: int) -> dict[str, float]:
+        """Train for one epoch and return its mean loss and last learning rate."""
+        steps = math.ceil(self._epoch_length(training) / self.spec.batch_size)
+        losses = []
+        rate = self.spec.learning_rate
+        for step, batch in enumerate(epoch_batches(training, self.spec, epoch, seed)):
+            rate = learning_rate(self.spec, (epoch - 1) * steps + step, steps)
+            self.optimizer.learning_rate.assign(rate)
+            loss = self.model.train_on_batch(
+                batch.images.astype(np.float32),
+                np.eye(self.classes, dtype=np.float32)[batch.labels],
+                sample_weight=batch.weights,
+            )
+            losses.append(float(loss))
+            if not math.isfinite(losses[-1]):
+                raise TrainingDivergedError(
+                    f"the training loss became {losses[-1]} in epoch {epoch}, step {step + 1}",
+                    next_step="lower the protocol's learning_rate",
+                )
+        return {"train_loss": float(np.mean(losses)), "learning_rate": rate}
+
+    def _state(self, history: list[dict[str, float]], best: Best) -> State:
+        # The model's variables are its weights and the states of its dropout's seeds.
+        model = [np.array(_numpy(variable)) for variable in self.model.variables]
+        optimizer = [np.array(_numpy(variable)) for variable in self.optimizer.variables]
+        return State(history, best, model, optimizer)
+
+    def _restore(self, state: State) -> None:
+        for variable, value in zip(self.model.variables, state.model, strict=True):
+            variable.assign(value)
+        for variable, value in zip(self.optimizer.variables, state.optimizer, strict=True):
+            variable.assign(value)
 
     def _reset(self, initial: Weights, seed: int) -> None:
         """Put everything that a training changes back to where it starts."""
@@ -168,14 +202,15 @@ class Trainer:
             self.model.non_trainable_variables, self._fresh_state, strict=True
         ):
             variable.assign(value)
-        self.network.set_weights(initial)
+        self._computing.set_weights(initial)
         if self.spec.ema is not None:
             for average, variable in zip(
                 self.optimizer._model_variables_moving_average,
                 self.model.trainable_variables,
                 strict=True,
             ):
-                average.assign(variable)
+                # A copy: JAX would let both share one buffer, which a step may then not give away.
+                average.assign(np.array(_numpy(variable)))
         kernel, bias = self.classifier.get_weights()
         limit = math.sqrt(6 / sum(kernel.shape))  # Glorot & Bengio 2010
         rng = np.random.default_rng([seed, 0])
@@ -215,7 +250,11 @@ def cross_entropy(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.f
 
 
 def _optimizer(spec: Training) -> keras.optimizers.Optimizer:
-    average = {"use_ema": True, "ema_momentum": spec.ema} if spec.ema is not None else {}
+    options: dict[str, Any] = {}
+    if spec.ema is not None:
+        options |= {"use_ema": True, "ema_momentum": spec.ema}
+    if spec.accumulate > 1:
+        options |= {"gradient_accumulation_steps": spec.accumulate}
     decay = spec.weight_decay or None
     if spec.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(
@@ -223,10 +262,10 @@ def _optimizer(spec: Training) -> keras.optimizers.Optimizer:
             momentum=spec.momentum,
             nesterov=spec.momentum > 0,
             weight_decay=decay,
-            **average,
+            **options,
         )
     else:
-        optimizer = keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay or 0.0, **average)
+        optimizer = keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay or 0.0, **options)
     if decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from lesion_transfer.data.images import Pictures
 from lesion_transfer.training.augment import Images
 
 
 def predict(
     model: keras.Model,
-    images: Images,
+    images: Images | Pictures,
     rows: npt.NDArray[np.int64],
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from lesion_transfer.data.adapters import eyepacs, folder, isic2017, synthetic, table
-from lesion_transfer.data.dataset import Adapter, Dataset
+from pathlib import Path
+
+from lesion_transfer.data.adapters import (
+    aptos2019,
+    atlas,
+    eyepacs,
+    folder,
+    ham10000,
+    isic2016,
+    isic2017,
+    isic2018,
+    isic2019,
+    isic2020,
+    ph2,
+    synthetic,
+    table,
+)
+from lesion_transfer.data.dataset import Adapter, Dataset, FileAdapter
+from lesion_transfer.data.fetch import Progress, fetch, is_remote
 from lesion_transfer.errors import UserError
 
 ADAPTERS: dict[str, Adapter] = {
     adapter.name: adapter
     for adapter in (
         *synthetic.ADAPTERS,
+        atlas.ADAPTER,
+        isic2016.ADAPTER,
         isic2017.ADAPTER,
+        isic2018.ADAPTER,
+        isic2019.ADAPTER,
+        isic2020.ADAPTER,
+        ham10000.ADAPTER,
+        ph2.ADAPTER,
         eyepacs.ADAPTER,
+        aptos2019.ADAPTER,
         folder.ADAPTER,
         table.ADAPTER,
     )
@@ -19,7 +44,14 @@ ADAPTERS: dict[str, Adapter] = {
 """Adapter of every data set, by the name that chooses it."""
 
 
-def open_dataset(target: str, data_root: str | None = None, seed: int = 0) -> Dataset:
+def open_dataset(
+    target: str,
+    data_root: str | None = None,
+    seed: int = 0,
+    *,
+    downloads: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
     """List a data set's pictures, without reading them.
 
     Parameters
@@ -27,9 +59,14 @@ def open_dataset(target: str, data_root: str | None = None, seed: int = 0) -> Da
     target
         A name in :data:`ADAPTERS`.
     data_root
-        The data set's folder (or file), or a folder that holds it under its name.
+        The data set's folder (or file), or a folder that holds it under its name; or where to
+        fetch either: ``s3://bucket/prefix``, or the ``https://`` address of an archive.
     seed
         Decides the pictures of the synthetic worlds; other data sets do not use it.
+    downloads
+        Folder for what is fetched; None: nothing may be.
+    progress
+        Called with the megabytes fetched and those of all.
 
     Raises
     ------
@@ -43,4 +80,9 @@ def open_dataset(target: str, data_root: str | None = None, seed: int = 0) -> Da
             next_step="for images of your own use folder (a directory per class) or csv (a table "
             "of image_id, path, diagnosis)",
         )
-    return ADAPTERS[target].open(data_root, seed)
+    adapter = ADAPTERS[target]
+    if data_root and is_remote(data_root) and isinstance(adapter, FileAdapter):
+        if downloads is None:
+            raise UserError(f"data_root={data_root}: only a local folder can be used here")
+        data_root = str(fetch(data_root, downloads, target, adapter.downloads, progress))
+    return adapter.open(data_root, seed)

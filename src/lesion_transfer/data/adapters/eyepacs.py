@@ -36,4 +36,13 @@ def _read(root: Path, name: str) -> Iterator[ImageRecord]:
         )
 
 
-ADAPTER = FileAdapter(name="eyepacs", layout="trainLabels.csv and train/<id>.jpeg", read=_read)
+ADAPTER = FileAdapter(
+    name="eyepacs",
+    layout="trainLabels.csv and train/<id>.jpeg",
+    read=_read,
+    obtain="accept the rules at https://www.kaggle.com/c/diabetic-retinopathy-detection, download "
+    "trainLabels.csv.zip and train.zip.001 to .005, join these (cat train.zip.* > train.zip) and "
+    "unpack both; data_root=<that folder>",
+    requires=("trainLabels.csv",),
+    shows="retina",
+)

@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lesion_transfer.data.adapters.pictures import SUFFIXES
 from lesion_transfer.data.dataset import FileAdapter
 from lesion_transfer.data.records import ImageRecord, canonical_diagnosis
 from lesion_transfer.errors import UserError
-
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".ppm", ".pgm"}
-)
 
 
 def _read(root: Path, name: str) -> Iterator[ImageRecord]:

@@ -14,6 +14,7 @@ from lesion_transfer.data.decode import RGB
 from lesion_transfer.data.records import ImageRecord, validate_records
 from lesion_transfer.data.synthetic import VERSION, World, generic, lesions, retinas
 from lesion_transfer.errors import UserError
+from lesion_transfer.protocols import Shows
 from lesion_transfer.study import digest
 
 
@@ -23,6 +24,7 @@ class SyntheticAdapter:
 
     name: str
     world: World
+    shows: Shows = "lesion"
 
     def open(self, data_root: str | None, seed: int) -> Dataset:
         """Plan the world of this ``seed``; pictures are drawn when they are loaded.
@@ -46,7 +48,9 @@ class SyntheticAdapter:
             self.name,
         )
         identity = digest(self.name, VERSION, self.world.parameters, seed)
-        return Dataset(self.name, records, identity, partial(_draw, self.world, seed, numbers))
+        return Dataset(
+            self.name, records, identity, partial(_draw, self.world, seed, numbers), self.shows
+        )
 
 
 def _draw(world: World, seed: int, numbers: dict[str, int], record: ImageRecord) -> RGB:
@@ -55,6 +59,6 @@ def _draw(world: World, seed: int, numbers: dict[str, int], record: ImageRecord)
 
 ADAPTERS = (
     SyntheticAdapter("synthetic", lesions.WORLD),
-    SyntheticAdapter("synthetic_retinas", retinas.WORLD),
-    SyntheticAdapter("synthetic_generic", generic.WORLD),
+    SyntheticAdapter("synthetic_retinas", retinas.WORLD, "retina"),
+    SyntheticAdapter("synthetic_generic", generic.WORLD, "other"),
 )

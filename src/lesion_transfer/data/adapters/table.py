@@ -8,13 +8,12 @@ wanted, ``group_id`` (images of one lesion or patient share it; empty: the image
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterator
 from pathlib import Path
 
 from lesion_transfer.data.dataset import FileAdapter
 from lesion_transfer.data.records import SPLITS, ImageRecord, canonical_diagnosis
-from lesion_transfer.data.tables import Row, read_table
+from lesion_transfer.data.tables import read_table
 
 
 def _read(root: Path, name: str) -> Iterator[ImageRecord]:
@@ -30,20 +29,9 @@ def _read(root: Path, name: str) -> Iterator[ImageRecord]:
             group_id=row.get("group_id") or row["image_id"],
             diagnosis=canonical_diagnosis(row["diagnosis"]),
             dataset=name,
-            path=_inside(table.parent, row),
+            path=row.path_inside("path", table.parent),
             split=row.get("split"),
         )
-
-
-def _inside(folder: Path, row: Row) -> Path:
-    path = Path(os.path.normpath(folder / row["path"]))
-    if not path.is_relative_to(folder):
-        raise row.refusal(
-            "path",
-            f"a path inside {folder}",
-            "move the pictures into that folder, or the table to the folder above them",
-        )
-    return path
 
 
 ADAPTER = FileAdapter(

@@ -1,0 +1,72 @@
+"""Extraction speed: the platform, from a store on disk, against `model.predict` in memory.
+
+    python benchmarks/extract.py [--backbone vgg_m] [--size 224] [--batch 32] [--images 256]
+
+Images per second, medians of runs in turns, ratios to `predict`, all in one run.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+from pathlib import Path
+
+from lesion_transfer.quiet import quiet_start
+
+quiet_start()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+from measure import alternately, forward_flops, matrix_peak, noise, report  # noqa: E402
+
+from lesion_transfer.models.backbones import is_file, resolve_backbone  # noqa: E402
+from lesion_transfer.models.precision import in_precision  # noqa: E402
+from lesion_transfer.protocols import Backbone  # noqa: E402
+from lesion_transfer.training.predict import predict  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backbone", default="vgg_m")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    path = Path(given.backbone) if is_file(given.backbone) else None
+    backbone = resolve_backbone(Backbone(name=given.backbone), path)
+    network = backbone.build(given.size, imagenet=False, seed=0)
+    mixed = in_precision(network, "bfloat16")
+    pixels = noise(given.images, given.size)
+    inputs, rows = pixels.astype(np.float32), np.arange(given.images)
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, "images.npy"), pixels)
+        stored = np.load(Path(folder, "images.npy"), mmap_mode="r")
+
+        def bare(model: keras.Model) -> int:
+            model.predict(inputs, batch_size=given.batch, verbose=0)
+            return given.images
+
+        def platform(model: keras.Model) -> int:
+            predict(model, stored, rows, given.batch)
+            return given.images
+
+        speeds = alternately(
+            {
+                "keras predict, float32": lambda: bare(network),
+                "platform, float32": lambda: platform(network),
+                "keras predict, bfloat16": lambda: bare(mixed),
+                "platform, bfloat16": lambda: platform(mixed),
+            },
+            given.repeats,
+        )
+        reference, found = predict(network, stored, rows[:32]), predict(mixed, stored, rows[:32])
+    report(speeds, "keras predict, float32", forward_flops(network), matrix_peak())
+    error = np.abs(found - reference).max() / np.abs(reference).max()
+    print(f"largest difference of bfloat16 features, of their largest value: {error:.1e}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory {peak:.1f} GiB; backend {os.environ['KERAS_BACKEND']}")
+
+
+if __name__ == "__main__":
+    main()

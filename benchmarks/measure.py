@@ -1,0 +1,61 @@
+"""What the benchmarks of networks share: a data set of noise, medians, and the machine's peak."""
+
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+
+def noise(count: int, side: int) -> np.ndarray:
+    """Random pixels, (count, side, side, 3) uint8: as hard to move as any."""
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def alternately(contestants: dict[str, Callable[[], int]], repeats: int) -> dict[str, float]:
+    """Median images per second of each, run in turns so that all meet the same machine.
+
+    Each contestant runs once before, for compilation, and returns how many images it handled.
+    """
+    speeds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(repeats + 1):
+        for name, run in contestants.items():
+            began = time.perf_counter()
+            images = run()
+            if turn:
+                speeds[name].append(images / (time.perf_counter() - began))
+    return {name: float(np.median(values)) for name, values in speeds.items()}
+
+
+def forward_flops(network: keras.Model) -> float:
+    """Floating-point operations of one image's forward pass, in convolutions and dense layers."""
+    total = 0.0
+    for layer in network._flatten_layers(include_self=False):
+        kernel = getattr(layer, "kernel", None)
+        if kernel is None or isinstance(layer, keras.layers.InputLayer):
+            continue
+        places = 1
+        if len(layer.output.shape) == 4:
+            places = layer.output.shape[1] * layer.output.shape[2]
+        total += 2.0 * places * float(np.prod(kernel.shape))
+    return total
+
+
+def matrix_peak(size: int = 3072) -> float:
+    """Floating-point operations per second of a float32 matrix product on this backend."""
+    a = keras.ops.convert_to_tensor(np.random.default_rng(0).random((size, size), np.float32))
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        np.asarray(keras.ops.convert_to_numpy(keras.ops.matmul(a, a)[0, 0]))
+        times.append(time.perf_counter() - began)
+    return 2.0 * size**3 / min(times)
+
+
+def report(speeds: dict[str, float], reference: str, flops: float, peak: float) -> None:
+    """Print each speed, its ratio to the reference's, and its share of the peak."""
+    print(f"{'':34} images/s  ratio  share of the matrix product's peak")
+    for name, speed in speeds.items():
+        print(
+            f"{name:34} {speed:8.1f}  {speed / speeds[reference]:5.2f}  {speed * flops / peak:.0%}"
+        )

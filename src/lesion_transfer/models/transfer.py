@@ -1,0 +1,67 @@
+"""Weights from one network into another of the same layers."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import keras
+
+from lesion_transfer.errors import UserError
+
+
+def transfer_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copy the weights of ``source`` into ``target``, layer by layer.
+
+    Layers are matched by their order, and must have weights of the same shapes; names may differ,
+    as they do between a network and the same network inside a fold model. What the source has after
+    the last layer of the target, such as a classifier, is left out.
+
+    Parameters
+    ----------
+    source
+        A network, with or without a classifier, or a fold model, whose network is taken.
+    target
+        Its weights are replaced; all of them, or none where an error is raised.
+
+    Raises
+    ------
+    UserError
+        A layer does not fit; the message names it and both shapes.
+    """
+    theirs, ours = _layers(_network_in(source)), _layers(target)
+    for (our_name, our), (their_name, their) in zip(ours, theirs, strict=False):
+        wanted, given = _shapes(our), _shapes(their)
+        if wanted != given:
+            raise UserError(
+                f"the weights of layer {our_name!r} do not fit: the source has {given} in its "
+                f"{their_name!r}, the network {wanted}",
+                next_step="use the backbone, feature layer and image size that the source was "
+                "trained with",
+            )
+    if len(theirs) < len(ours):
+        raise UserError(
+            f"the source has no weights for layer {ours[len(theirs)][0]!r}: it ends after "
+            f"{len(theirs)} layers, the network has {len(ours)}",
+            next_step="use the backbone and feature layer that the source was trained with",
+        )
+    for (_, our), (_, their) in zip(ours, theirs, strict=False):
+        for variable, value in zip(our, their, strict=True):
+            variable.assign(keras.ops.convert_to_numpy(value))
+
+
+def _network_in(model: keras.Model) -> keras.Model:
+    """Take the network out of a fold model; anything else is one."""
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    named = [layer for layer in inner if layer.name == "network"]
+    return named[0] if named else model
+
+
+def _layers(model: keras.Model) -> list[tuple[str, list[Any]]]:
+    """Return the name and the weights of each layer that has any, in order."""
+    by_layer = groupby(model.weights, key=lambda weight: weight.path.rpartition("/")[0])
+    return [(name, list(weights)) for name, weights in by_layer]
+
+
+def _shapes(weights: list[Any]) -> str:
+    return ", ".join(f"{weight.name} {tuple(weight.shape)}" for weight in weights)

@@ -1,0 +1,67 @@
+"""Where a comparison comes from: what a reader needs to check it or to make it again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from lesion_transfer import __version__
+from lesion_transfer.tracking import StoredRun, Tag
+
+COMMIT = "mlflow.source.git.commit"
+PACKAGES = ("mlflow", "keras", "scikit-learn", "numpy", "scipy", "pandas", "matplotlib")
+
+
+def provenance(folds: Sequence[StoredRun], tracking_uri: str) -> dict[str, str]:
+    """Describe the runs a report is made of, and the code that made it.
+
+    Parameters
+    ----------
+    folds
+        The fold runs, at least one.
+    tracking_uri
+        Of their server; a password in it is left out.
+    """
+    newest = max(run.start_time for run in folds)
+    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    return {
+        "fold runs": f"{len(folds)}, the newest from "
+        f"{datetime.fromtimestamp(newest / 1000, UTC):%Y-%m-%d %H:%M} UTC",
+        "their code": _several(run.tags.get(COMMIT, "unknown")[:12] for run in folds),
+        "their data": _several(
+            f"{run.tags['dataset']} {run.tags.get(Tag.DATA_DIGEST, 'unknown')[:16]}"
+            for run in folds
+        ),
+        "tracking server": without_password(tracking_uri),
+        "this report's code": f"lesion_transfer {__version__}, {_checkout()}",
+        "packages": ", ".join([f"Python {platform.python_version()}", *versions]),
+    }
+
+
+def without_password(uri: str) -> str:
+    """Return a URI without the user and password that it may carry."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _several(values: Iterable[str]) -> str:
+    return ", ".join(sorted(set(values)))
+
+
+def _checkout() -> str:
+    """Return the commit of this code's clone and whether files differ from it."""
+    folder = Path(__file__).parent
+    git = ["git", "-C", str(folder)]
+    try:
+        commit, changes = (
+            subprocess.run([*git, *what], capture_output=True, text=True, check=True).stdout.strip()
+            for what in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", str(folder.parent)])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "not in a git clone"
+    return f"git {commit[:12]}{', with uncommitted changes' if changes else ''}"

@@ -1,0 +1,124 @@
+"""Checkpoints: where a training stands, on disk, so that a killed one goes on at its last epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = Sequence[npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The epoch to keep so far: its validation loss and softmax, and the whole model's weights."""
+
+    val_loss: float
+    epoch: int
+    weights: Arrays
+    val_probabilities: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that an epoch hands to the next one.
+
+    Attributes
+    ----------
+    history
+        A row of metrics per finished epoch.
+    model, optimizer
+        Values of their variables, after the last of them.
+    """
+
+    history: list[dict[str, float]]
+    best: Best
+    model: Arrays
+    optimizer: Arrays
+
+
+class Checkpoint:
+    """One training's checkpoint file.
+
+    Parameters
+    ----------
+    path
+        Named by the key of the training: another one never reads it.
+    every_seconds
+        Least time between two savings; short trainings are not slowed down by them.
+    before_saving
+        Called before each; what the finished epochs have logged must be safe by then, since a
+        resumed training does not log it again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        every_seconds: float = 20.0,
+        before_saving: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._path = path
+        self._every = every_seconds
+        self._before = before_saving
+        self._last = time.monotonic()
+
+    def save(self, state: State) -> None:
+        """Write the state, if it is time; a kill at any moment leaves the old one or the new."""
+        if time.monotonic() - self._last < self._every:
+            return
+        self._before()
+        meta = {
+            "history": state.history,
+            "best": [state.best.val_loss, state.best.epoch],
+        }
+        groups = {
+            "model": state.model,
+            "optimizer": state.optimizer,
+            "best": state.best.weights,
+        }
+        arrays = {
+            f"{name}_{number:04}": array
+            for name, group in groups.items()
+            for number, array in enumerate(group)
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(f".{os.getpid()}.part")
+        with partial.open("wb") as stream:
+            np.savez(
+                stream,
+                allow_pickle=False,
+                meta=np.array(json.dumps(meta)),
+                val_probabilities=state.best.val_probabilities,
+                **arrays,
+            )
+        partial.replace(self._path)
+        self._last = time.monotonic()
+
+    def load(self) -> State | None:
+        """Read the state, or None where there is no checkpoint."""
+        if not self._path.exists():
+            return None
+        with np.load(self._path, allow_pickle=False) as stored:
+            meta = json.loads(str(stored["meta"]))
+            groups: dict[str, list[npt.NDArray[np.generic]]] = {
+                "model": [],
+                "optimizer": [],
+                "best": [],
+            }
+            for name in sorted(stored.files):
+                group = name.rpartition("_")[0]
+                if group in groups:
+                    groups[group].append(stored[name])
+            val_loss, epoch = meta["best"]
+            best = Best(val_loss, epoch, groups["best"], stored["val_probabilities"])
+        return State(meta["history"], best, groups["model"], groups["optimizer"])
+
+    def remove(self) -> None:
+        """Delete the file; the training is over."""
+        self._path.unlink(missing_ok=True)

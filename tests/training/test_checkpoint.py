@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from test_loop import data, network, same, spec
+
+from lesion_transfer.training.checkpoint import Checkpoint
+from lesion_transfer.training.loop import Trainer
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_after(epoch: int):
+    def on_epoch(number: int, metrics: dict[str, float]) -> None:
+        if number > epoch:
+            raise KilledError
+
+    return on_epoch
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.7, "optimizer": "sgd", "momentum": 0.5}])
+def test_a_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(tmp_path, options):
+    start = network().get_weights()
+    whole = Trainer(network(), 2, spec(**options))
+    expected = whole.fit(start, *data(), 3)
+
+    path = tmp_path / "training.npz"
+    with pytest.raises(KilledError):
+        Trainer(network(), 2, spec(**options)).fit(
+            start, *data(), 3, killed_after(2), Checkpoint(path, every_seconds=0)
+        )
+    resumed, epochs = Trainer(network(), 2, spec(**options)), []
+    done = resumed.fit(
+        start,
+        *data(),
+        3,
+        lambda number, metrics: epochs.append(number),
+        Checkpoint(path, every_seconds=0),
+    )
+    assert epochs == [3, 4]
+    assert done.history.equals(expected.history)
+    assert done.best_epoch == expected.best_epoch
+    assert_array_equal(done.val_probabilities, expected.val_probabilities)
+    assert same(resumed.model.get_weights(), whole.model.get_weights())
+
+
+def test_what_epochs_have_logged_is_safe_before_a_checkpoint_is_written(tmp_path):
+    path, moments = tmp_path / "training.npz", []
+    checkpoint = Checkpoint(path, 0, before_saving=lambda: moments.append(path.exists()))
+    Trainer(network(), 2, spec(epochs=2)).fit(
+        network().get_weights(), *data(), 0, checkpoint=checkpoint
+    )
+    assert moments == [False, True]
+
+
+def test_short_trainings_write_none_and_remove_is_content_with_that(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "sub" / "training.npz", every_seconds=1000)
+    Trainer(network(), 2, spec(epochs=1)).fit(
+        network().get_weights(), *data(), 0, checkpoint=checkpoint
+    )
+    assert not list(tmp_path.rglob("*"))
+    checkpoint.remove()
+    assert checkpoint.load() is None
+
+
+def test_training_stops_when_patience_is_at_an_end():
+    trainer = Trainer(network(), 2, spec(epochs=30, learning_rate=0.2, patience=2))
+    done = trainer.fit(network().get_weights(), *data(noise=120), 0)
+    assert len(done.history) == done.best_epoch + 2 < 30
+
+
+def test_accumulated_gradients_change_the_steps_but_not_the_number_of_batches():
+    weights = []
+    for accumulate in (1, 2):
+        trainer = Trainer(network(), 2, spec(epochs=1, accumulate=accumulate))
+        trainer.fit(network().get_weights(), *data(), 0)
+        weights.append(trainer.network.get_weights())
+    assert not same(*weights)
+    assert all(np.isfinite(array).all() for array in weights[1])
