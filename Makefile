@@ -66,6 +66,14 @@ bench: $(VENV)/.dev ## every benchmark in benchmarks/
 bench-preprocess: $(VENV)/.dev ## preprocessing against the original's way: images/s, memory, quality
 	@python benchmarks/preprocess.py
 
+.PHONY: bench-svm
+bench-svm: $(VENV)/.dev ## a fold's evaluation against scikit-learn's grid search: same answer, time
+	@python benchmarks/svm.py
+
+.PHONY: bench-statistics
+bench-statistics: $(VENV)/.dev ## each test's false alarms and power on simulated 5×2 folds
+	@python benchmarks/statistics.py
+
 .PHONY: mlproject
 mlproject: $(VENV)/.runtime ## write MLproject, conda.yaml and docs/parameters.md anew
 	@python -m lesion_transfer.mlproject

@@ -167,16 +167,17 @@ class _Parser(argparse.ArgumentParser):
             console.print(Text(f"\nUsage: {self.prog} [--parameter value] …"), soft_wrap=True)
             for example in self._examples:
                 console.print(Text(f"Example: {example}"), soft_wrap=True)
+            # One width for every group, so that the descriptions of a help page line up.
+            widest = max(len(f"--{row.name}") for row in parameters(self._request_type))
             for group in groups(self._request_type):
                 console.print(Text(f"\n{group.title}:", style="bold"))
-                console.print(Padding(_table(group.parameters), (0, 0, 0, 2)))
+                console.print(Padding(_table(group.parameters, widest), (0, 0, 0, 2)))
         return capture.get()
 
 
-def _table(rows: Sequence[Parameter]) -> Table:
+def _table(rows: Sequence[Parameter], widest: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    # One width for every group, so that the descriptions of a help page line up.
-    table.add_column(no_wrap=True, style="cyan", width=len("--feature_layer"))
+    table.add_column(no_wrap=True, style="cyan", width=widest)
     table.add_column()
     for row in rows:
         text = Text(row.description)

@@ -218,10 +218,16 @@ def test_damage_is_refused_or_gives_a_picture(content: bytes, data: st.DataObjec
 @settings(max_examples=200, deadline=5000)
 @given(st.sampled_from([JPEG, PROGRESSIVE, RESTARTS, PNG]), st.floats(0.0, 0.97))
 def test_a_cut_file_is_never_taken_for_a_picture(content: bytes, share: float) -> None:
-    cut = content[: int(share * len(content))]
-    for damaged in (cut, cut + b"\xff\xd9"):
-        with pytest.raises(BadImage):
-            decode_bytes(damaged)
+    with pytest.raises(BadImage):
+        decode_bytes(content[: int(share * len(content))])
+
+
+@settings(max_examples=100, deadline=5000)
+@given(st.sampled_from([JPEG, RESTARTS]), st.floats(0.0, 0.97))
+def test_nor_one_that_was_cut_and_ended(content: bytes, share: float) -> None:
+    """Progressive JPEGs are left out: cut between two scans they are whole, only coarser."""
+    with pytest.raises(BadImage):
+        decode_bytes(content[: int(share * len(content))] + b"\xff\xd9")
 
 
 @settings(max_examples=100, deadline=5000)
@@ -249,4 +255,4 @@ def test_a_store_of_the_zoo(tmp_path: Path) -> None:
     assert store.rejected["reason"].str.len().min() > 5
     for row, content in enumerate(good.values()):
         np.testing.assert_array_equal(store.images[row], prepare_bytes(content, 16, ()))
-    assert store.index["group_id"].nunique() < 4  # all show the same, some with fewer colours
+    assert store.index["group_id"].nunique() < len(good) / 2  # all show the same

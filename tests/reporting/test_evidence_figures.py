@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 
 from lesion_transfer.evaluation.risk import Reliability, net_benefit
 from lesion_transfer.reporting.forest import forest_figure, forest_rows
@@ -30,9 +31,8 @@ def test_forest_shows_cells(table):
     assert {row.cell.text for row in rows} <= set(texts(figure))
     assert {row.cell.interval for row in rows} <= set(texts(figure))
     (axes,) = figure.axes
-    lines = [
-        line.get_segments()[0][:, 0] for line in axes.collections if hasattr(line, "get_segments")
-    ]
+    spans = [each for each in axes.collections if isinstance(each, LineCollection)]
+    lines = [span.get_segments()[0][:, 0] for span in spans]
     assert 100 * rows[0].cell.ci_low == pytest.approx(lines[0][0])
     low, high = axes.get_xlim()
     for row in rows:

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from lesion_transfer.evaluation.contrasts import contrasts
+from lesion_transfer.evaluation.contrasts import contrasts, points
 from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.reporting.frames import (
     CONTRAST_COLUMNS,
@@ -104,13 +104,20 @@ def test_shows_folds_what_is_missing_and_where_it_comes_from(page):
     assert "a &lt;b&gt; note" in page
 
 
-def test_the_matrix_has_every_pair_and_the_ps_of_the_declared_ones(page, table):
-    rows = re.findall(r'<tr><th scope="row"><b>([ACE])</b></th>(.*?)</tr>', page, flags=re.DOTALL)
-    matrix = dict(rows[6:9] if len(rows) > 8 else rows)
-    assert set(matrix) == {"A", "C", "E"}
+def test_the_matrix_has_every_pair_and_the_ps_of_the_declared_ones(page, table, made):
+    start = page.index('<table class="matrix">')
+    matrix = page[start : page.index("</table>", start)]
+    rows = {
+        name: re.findall(r"<td.*?</td>", cells, flags=re.DOTALL)
+        for name, cells in re.findall(r"<b>([ACE])</b></th>(.*?)</tr>", matrix, flags=re.DOTALL)
+    }
+    assert [len(cells) for cells in rows.values()] == [3, 3, 3]
     a, e = (table.cells[TWO, model].mean for model in "AE")
-    assert f"{100 * (e - a):+.1f}" in page
-    assert f"{100 * (a - e):+.1f}".replace("-", "−") in page
+    assert points(e - a) in rows["E"][0]
+    assert points(a - e) in rows["A"][2]
+    assert rows["A"][0] == "<td></td>"
+    tested = made.contrasts.set_index(["design", "first", "second"])["f_p_holm"]
+    assert f"p {p_value(tested[TWO, 'A', 'E'])}".replace("<", "&lt;") in rows["A"][2]
 
 
 def test_equal_evidence_gives_equal_pages(table, arms, made):

@@ -1,13 +1,18 @@
 """A whole study, on drawn pictures of 16 pixels, and what its runs hold."""
 
+from datetime import UTC, datetime, timedelta
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from lesion_transfer.data.store import open_store
 from lesion_transfer.errors import UserError
-from lesion_transfer.evaluation.metrics import auc
+from lesion_transfer.evaluation.bootstrap import intervals, replicates
+from lesion_transfer.evaluation.metrics import auc, fold_metrics
+from lesion_transfer.evaluation.predictions import Predictions
 from lesion_transfer.models.fold_model import compose
 from lesion_transfer.stages.compare import Comparison, compare
 from lesion_transfer.stages.requests import CompareRequest, StudyRequest
@@ -39,7 +44,7 @@ def store_images(home) -> pd.Series:
     """The target's pictures by image id."""
     (folder,) = (home.folder / "cache" / "stores").glob("synthetic-16px-*")
     index = pd.read_parquet(folder / "index.parquet")
-    images = np.load(folder / "images.npy")
+    images = open_store(folder).images
     return pd.Series(list(images), index=index["image_id"])
 
 
@@ -106,6 +111,45 @@ def test_compare_says_that_there_is_nothing(home, selection: dict[str, str], tmp
     with pytest.raises(UserError, match="no complete fold on sqlite") as raised:
         compare(CompareRequest(out=tmp_path, **selection))
     assert selection["dataset"] in raised.value.problem
+
+
+def test_compare_says_what_cannot_be_compared_with(home, tmp_path):
+    with pytest.raises(UserError, match="reference=C: no such model") as raised:
+        compare(CompareRequest(out=tmp_path, reference="C"))
+    assert raised.value.expected == "one of A, B, D, E"
+
+
+def test_compare_leaves_out_what_is_older(home, tmp_path):
+    (fold,) = home.runs(Kind.FOLD, model="A", fold="1x1")
+    day = datetime.fromtimestamp(fold.info.start_time / 1000, UTC).date()
+    assert compare(CompareRequest(out=tmp_path, since=day)).tables
+    with pytest.raises(UserError, match="matches since="):
+        compare(CompareRequest(out=tmp_path, since=day + timedelta(days=2)))
+
+
+def test_every_number_of_the_report_follows_from_the_predictions(home, studied: Comparison):
+    """As a reader would, from the folds' ``predictions.parquet`` alone."""
+    folder = studied.files[0].parent
+    report = pd.read_csv(folder / "metrics.csv").set_index(["model", "metric"])
+    for model in "ABDE":
+        folds = {
+            name: Predictions.of_frame(
+                pd.read_parquet(home.artifact(fold_run(home, model, name), "predictions.parquet"))
+            )
+            for name in ("1x1", "1x2")
+        }
+        for name, fold in folds.items():
+            logged = fold_run(home, model, name).data.metrics
+            found = fold_metrics(
+                fold.labels, fold.decision, fold.probabilities, fold.classes, fold.threshold
+            )
+            assert found.items() <= logged.items()
+        (arm,) = home.runs(Kind.ARM, model=model)
+        intervals_logged = pd.read_csv(home.artifact(arm, "intervals.csv")).set_index("metric")
+        for metric, (value, low, high) in intervals(replicates([*folds.values()])).items():
+            for column, number in {"mean": value, "ci_low": low, "ci_high": high}.items():
+                assert report.loc[(model, metric), column] == pytest.approx(number, rel=1e-5)
+                assert intervals_logged.loc[metric, column] == pytest.approx(number, nan_ok=True)
 
 
 def test_stand_ins_are_marked(home):

@@ -74,7 +74,12 @@ def test_overrides_are_nested_as_the_protocol_is():
     assert request.overrides() == {
         "preparation": {"size": 64},
         "seed": 3,
-        "backbone": {"name": "small_vgg", "feature_layer": "f", "input_scaling": "unit"},
+        "backbone": {
+            "name": "small_vgg",
+            "weights": None,
+            "feature_layer": "f",
+            "input_scaling": "unit",
+        },
         "finetune": {"epochs": 2},
     }
 

@@ -132,7 +132,7 @@ def decode_bytes(content: bytes, at_least: int | None = None) -> Decoded:
 
 
 def _jpeg(content: bytes, header: Image.Image, at_least: int | None) -> Decoded:
-    if content.count(_SCAN) > _MAX_SCANS:
+    if "progressive" in header.info and content.count(_SCAN) > _MAX_SCANS:
         raise BadImage("too many scans")
     side = at_least or 0
     stored = simplejpeg.decode_jpeg(content, "RGB", min_height=side, min_width=side, min_factor=1)

@@ -30,7 +30,10 @@ CORRELATION = 0.85
 
 _HASH_SIDE = 16
 _HASH_BYTES = _HASH_SIDE**2 // 8
-_SIDE, _MARGIN = 64, 11  # the middle: within the disc of a retina, which all retinas share
+_SIDE, _MARGIN = (
+    4 * _HASH_SIDE,
+    11,
+)  # the middle: within the disc of a retina, which all retinas share
 _STRUCTURE = (_SIDE - 2 * _MARGIN) ** 2
 _BLUR = 3.0
 _FLAT = 0.25  # grey levels; a picture with less structure has nothing to be recognised by
@@ -40,10 +43,13 @@ _PAIRS_AT_ONCE = 2_000_000
 
 def fingerprint(picture: RGB) -> NDArray[np.uint8]:
     """Return the fingerprint, (:data:`LENGTH`,) uint8, of a stored picture of any size."""
-    image = Image.fromarray(picture)
-    bits = imagehash.phash(image, hash_size=_HASH_SIDE).hash
-    grey = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return np.concatenate([np.packbits(bits), _structure(np.asarray(grey)).view(np.uint8)])
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    method = cv2.INTER_AREA if len(grey) >= _SIDE else cv2.INTER_CUBIC
+    grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=method)  # the hash finds its own size
+    bits = imagehash.phash(Image.fromarray(grey), hash_size=_HASH_SIDE).hash
+    return np.concatenate(
+        [np.packbits(bits), _structure(np.asarray(grey, np.uint8)).view(np.uint8)]
+    )
 
 
 def _structure(grey: NDArray[np.uint8]) -> NDArray[np.int8]:

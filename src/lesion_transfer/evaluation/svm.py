@@ -52,6 +52,12 @@ def l2_normalise(features: ArrayLike) -> Floats:
     ValueError
         The array is not two-dimensional, or a value is NaN or infinite.
     """
+    rows = _finite_rows(features)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, NORM_EPSILON))
+
+
+def _finite_rows(features: ArrayLike) -> Floats:
     rows = np.asarray(features, dtype=np.float64)
     if rows.ndim != 2:
         raise ValueError(f"features must have shape (n, d), not {rows.shape}")
@@ -61,8 +67,7 @@ def l2_normalise(features: ArrayLike) -> Floats:
             f"features are not finite in {np.count_nonzero(~finite)} of {len(rows)} rows, first in "
             f"row {int(finite.argmin())}: the network that made them has probably diverged"
         )
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, NORM_EPSILON))
+    return rows
 
 
 def gram_matrix(features: ArrayLike) -> Floats:
@@ -99,6 +104,8 @@ class LinearHead:
         Two classes: the positive probability from which to call a picture positive, chosen by
         :func:`~lesion_transfer.evaluation.risk.youden_threshold` on out-of-fold probabilities.
         More: NaN, the most probable class is the answer.
+    normalised
+        Whether features are L2-normalised first; so in all but the network's own softmax.
     """
 
     coef: Floats
@@ -109,6 +116,7 @@ class LinearHead:
     C: float
     validation_auc: float
     threshold: float
+    normalised: bool = True
 
     def decision(self, features: ArrayLike) -> Floats:
         """Decision values of raw (not normalised) ``features`` (n, d): (n,) if m = 1, else (n, m).
@@ -118,7 +126,8 @@ class LinearHead:
         ValueError
             A feature is NaN or infinite.
         """
-        values = l2_normalise(features) @ self.coef + self.intercept
+        rows = _finite_rows(features)
+        values = (l2_normalise(rows) if self.normalised else rows) @ self.coef + self.intercept
         return np.asarray(values[:, 0] if values.shape[1] == 1 else values)
 
     def probabilities(self, features: ArrayLike) -> Floats:

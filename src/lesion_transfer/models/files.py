@@ -38,7 +38,7 @@ def load_network(path: Path) -> keras.Model:
 def reason(error: Exception) -> str:
     """Return what Keras said of weights that do not fit, without the weights' own values."""
     said = re.sub(r", value=.*?\]>", ">", str(error), flags=re.DOTALL)
-    said = said.replace("torch.Size([", "([").replace("([", "(").replace("])", ")")
+    said = re.sub(r"torch\.Size\(\[(.*?)\]\)", r"(\1)", said)
     return said if len(said) <= LONGEST else f"{said[:LONGEST]} …"
 
 

@@ -22,10 +22,10 @@ def head_model(head: LinearHead) -> keras.Model:
     Frozen arms log this alone for each fold, since their folds share one network.
     """
     features = keras.Input((head.coef.shape[0],), name="features")
-    normalise = layers.UnitNormalization(name="l2")
+    rows = layers.UnitNormalization(name="l2")(features) if head.normalised else features
     svm = layers.Dense(head.coef.shape[1], name="svm")
     calibration = layers.Dense(len(head.classes), activation="softmax", name="calibration")
-    model = keras.Model(features, calibration(svm(normalise(features))), name="head")
+    model = keras.Model(features, calibration(svm(rows)), name="head")
     svm.set_weights([head.coef, head.intercept])
     calibration.set_weights([head.calibration_coef, head.calibration_intercept])
     return model
@@ -48,7 +48,7 @@ def compose(network: keras.Model, head: keras.Model) -> keras.Model:
     """
     size = network.input_shape[1]
     image = keras.Input((None, None, 3), name="image")
-    x = layers.Resizing(size, size, name="resize")(image)
+    x = layers.Resizing(size, size, antialias=True, name="resize")(image)
     return keras.Model(image, head(network(x)), name="fold_model")
 
 

@@ -121,7 +121,9 @@ class Training(Frozen):
         None, gt=0, lt=1, description="decay of an average of the weights, used in their place"
     )
     freeze_batch_norm: bool = Field(
-        False, description="batch normalisation keeps its statistics and weights"
+        False,
+        description="batch normalisation keeps its statistics and weights; not where training "
+        "starts from random weights, which have no statistics yet",
     )
     balance: bool = Field(
         True,
@@ -150,6 +152,15 @@ class Training(Frozen):
     augmentation: Augmentation = Augmentation()
 
 
+def starting_from(training: Training, *, random: bool) -> Training:
+    """Return the training as it is done from these initial weights.
+
+    Batch normalisation cannot be frozen over random weights: without statistics of its own it
+    passes on next to nothing, and the network does not learn.
+    """
+    return training.model_copy(update={"freeze_batch_norm": False}) if random else training
+
+
 class SVM(Frozen):
     """The linear classifier on L2-normalised features (paper, section 3.2)."""
 
@@ -174,7 +185,9 @@ class Protocol(Frozen):
     seed: int = Field(0, ge=0)
 
 
-def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protocol:
+def load_protocol(
+    name: str, overrides: dict[str, Any] | None = None, name_suffix: str = ""
+) -> Protocol:
     """Return the protocol called ``name``, or the one in the YAML file at that path.
 
     Parameters
@@ -182,7 +195,10 @@ def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protoco
     name
         ``demo``, ``reimplementation``, ``paper``, ``modern``, or the path of a YAML file.
     overrides
-        Values that replace the file's; nested as the file is, None meaning "as in the file".
+        Values that replace the file's; nested as the file is, None meaning "as in the file". A
+        backbone of another name replaces the file's whole.
+    name_suffix
+        Added to the protocol's name.
 
     Raises
     ------
@@ -206,8 +222,13 @@ def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protoco
             expected="keys such as preparation, backbone, pretrain, finetune, svm",
             next_step=f"start from a copy of {PROTOCOL_FOLDER / 'demo.yaml'}",
         )
+    overrides = overrides or {}
+    if overrides.get("backbone", {}).get("name") is not None:
+        # Its feature layer, scaling and weights belong to the network that is not used.
+        content = {**content, "backbone": {}}
+    content = {**content, "name": f"{content.get('name', path.stem)}{name_suffix}"}
     try:
-        return Protocol.model_validate(_merged({"name": path.stem, **content}, overrides or {}))
+        return Protocol.model_validate(_merged(content, overrides))
     except ValidationError as error:
         wrong = "\n".join(
             f"  {'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})"

@@ -16,7 +16,7 @@ ESCAPES = {
 
 
 def latex(tables: Sequence[ResultsTable]) -> str:
-    """Return a ``table`` environment for each table; needs the package booktabs."""
+    """Return a ``table*`` environment for each table; needs the package booktabs."""
     return "% \\usepackage{booktabs}\n" + "\n".join(_table(table) for table in tables)
 
 
@@ -33,10 +33,10 @@ def _table(table: ResultsTable) -> str:
         for design in table.designs:
             texts += _cells(table.cell(design, row), table.published)
         lines.append(" & ".join(texts) + r" \\")
-    notes = " ".join(_tex(note) for note in (table.caption, *table.footnotes))
+    notes = " ".join(_tex(note.rstrip(".") + ".") for note in (table.caption, *table.footnotes))
     body = "\n".join(lines)
-    return rf"""\begin{{table}}
-\centering
+    return rf"""\begin{{table*}}
+\centering\scriptsize
 \caption{{{_tex(table.title)}. {notes}}}
 \begin{{tabular}}{{ll{"r" * each * len(table.designs)}}}
 \toprule
@@ -46,7 +46,7 @@ model & source & {names} \\
 {body}
 \bottomrule
 \end{{tabular}}
-\end{{table}}
+\end{{table*}}
 """
 
 
@@ -54,9 +54,9 @@ def _cells(cell: Cell, published: bool) -> list[str]:
     ours = _tex(cell.text)
     ours = rf"\textbf{{{ours}}}" if cell.best else ours
     if not cell.missing and cell.interval != "–":
-        ours += rf" {{\footnotesize ({_tex(cell.interval)})}}"
+        ours += f" ({_tex(cell.interval)})"
     if cell.progress:
-        ours += rf" {{\footnotesize {cell.progress}}}"
+        ours += f" {cell.progress}"
     return [ours, *((_tex(percent(cell.paper)), _tex(signed(cell.difference))) * published)]
 
 

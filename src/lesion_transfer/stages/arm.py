@@ -14,7 +14,7 @@ from lesion_transfer.data.splits import Partition, five_by_two, fold_indices, ho
 from lesion_transfer.data.store import ImageStore
 from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbones import Backbone
-from lesion_transfer.protocols import Protocol
+from lesion_transfer.protocols import Protocol, Training, starting_from
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import SourceNetwork, find_backbone, flat, source_network
 from lesion_transfer.stages.requests import ArmRequest
@@ -59,6 +59,11 @@ class PlannedArm:
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
     published: PublishedFolds | None = None
+
+    @property
+    def training(self) -> Training:
+        """The protocol's fine-tuning, as it is done from this source."""
+        return starting_from(self.protocol.finetune, random=self.source.random)
 
     @cached_property
     def groups(self) -> npt.NDArray[np.object_]:
@@ -111,7 +116,7 @@ class PlannedArm:
             self.source.key,
             *self._data,
             fold,
-            self.protocol.finetune,
+            self.training,
             self.protocol.seed,
         )
 
@@ -134,16 +139,15 @@ class PlannedArm:
 
     @property
     def arm_key(self) -> str:
-        """Key of the arm: that of all its protocol's folds, whichever were asked for."""
+        """Key of the arm: of all its folds, whichever and however many are asked for."""
         return digest(
             SCHEMA_VERSION,
             "arm",
             self.arm,
             *self._data,
             self.source.key,
-            self.protocol.finetune if self.arm.model.finetune else None,
+            self.training if self.arm.model.finetune else None,
             self.protocol.svm,
-            self.protocol.repeats,
         )
 
     # --- how the runs show it
@@ -210,7 +214,7 @@ class PlannedArm:
 
     def _params(self) -> dict[str, str]:
         protocol = self.protocol
-        training = flat(protocol.finetune.model_dump(), "finetune")
+        training = flat(self.training.model_dump(), "finetune")
         file = {} if self.published is None else {"folds_file": self.published.path.name}
         return (
             file

@@ -23,7 +23,7 @@ from lesion_transfer.reporting.table import results_tables
 from lesion_transfer.stages.provenance import provenance
 from lesion_transfer.stages.report import report_section
 from lesion_transfer.stages.requests import CompareRequest
-from lesion_transfer.stages.workspace import Workspace, workspace
+from lesion_transfer.stages.workspace import Workspace, workspace, writable
 from lesion_transfer.study import SCHEMA_VERSION, digest
 from lesion_transfer.tracking import COMPLETE, Kind, StoredRun, Tag, Unit
 
@@ -77,6 +77,7 @@ def compare(request: CompareRequest) -> Comparison:
     UserError
         There is none.
     """
+    writable(request.out, "out")
     wanted = request.selection
     # One value of a name is left to the server; of several, it cannot choose.
     narrow = {name: values[0] for name, values in wanted.items() if len(values) == 1}
@@ -155,21 +156,26 @@ def compared(
 def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Sum folds up into a row per arm, as :func:`results_tables` reads them.
 
-    Where several arms claim one cell (another seed, data that has changed, an edited protocol),
-    the one with the newest fold is shown, and a note says so.
+    Of several runs of one fold, which a process killed between completing and cleaning up can
+    leave, the newest counts. Where several arms claim one cell (another seed, data that has
+    changed, an edited protocol), one with all its folds goes before one without, then the newest;
+    a note says so.
     """
+    newest: dict[tuple[str, str], StoredRun] = {}
+    for run in sorted(folds, key=lambda run: (run.start_time, run.id)):
+        newest[run.tags[Tag.ARM], run.tags["fold"]] = run
     by_arm: dict[str, list[StoredRun]] = {}
-    for run in folds:
-        by_arm.setdefault(run.tags[Tag.ARM], []).append(run)
-    newest_last = sorted(by_arm.values(), key=lambda runs: max(run.start_time for run in runs))
+    for (arm, _), run in newest.items():
+        by_arm.setdefault(arm, []).append(run)
+    best_last = sorted(by_arm.values(), key=_standing)
     cells: dict[tuple[str, ...], list[StoredRun]] = {}
     notes = []
-    for runs in newest_last:
+    for runs in best_last:
         cell = tuple(runs[0].tags[name] for name in CELL)
         if cell in cells:
             notes.append(
                 f"{' · '.join(cell)}: several arms differ in seed, data or protocol values; "
-                "the newest is shown"
+                "the newest complete one is shown (seed=, image_size= and since= choose)"
             )
         cells[cell] = runs
     rows = []
@@ -198,6 +204,12 @@ def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ..
             }
         )
     return pd.DataFrame(rows), tuple(notes)
+
+
+def _standing(runs: list[StoredRun]) -> tuple[bool, int]:
+    """Rank an arm by its folds: complete ones first, then by age."""
+    complete = len(runs) >= int(runs[0].tags[Tag.FOLDS_EXPECTED])
+    return complete, max(run.start_time for run in runs)
 
 
 def _fold_table(arms: pd.DataFrame) -> pd.DataFrame:

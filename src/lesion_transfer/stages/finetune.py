@@ -35,7 +35,7 @@ def fold_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> An
         run.metrics(metrics, step=epoch)
         ws.progress.now(f"{run.unit.name} · epoch {epoch}/{epochs}")
 
-    checkpoint = Checkpoint(ws.cache / "checkpoints" / f"{key}.npz", before_saving=run.flush)
+    checkpoint = Checkpoint(ws.checkpoint(key), before_saving=run.flush)
     fit = trainer.fit(
         initial,
         Examples(images, rows[split.kept], labels[split.kept]),
@@ -74,7 +74,7 @@ def stored_network(ws: Workspace, run_id: str) -> Any:
 
 def _trainer(ws: Workspace, planned: PlannedArm) -> tuple[Trainer, Any]:
     """Return a compiled trainer and the source's weights, shared by the folds of an arm."""
-    spec, classes = planned.protocol.finetune, len(planned.classes)
+    spec, classes = planned.training, len(planned.classes)
     shape = f"{planned.backbone.identity}/{planned.store.size}/{classes}/{spec.digest()}"
     trainer = ws.trainers.get(shape, lambda: Trainer(planned.source.build(), classes, spec))
     initial = ws.initial.get(planned.source.key, lambda: planned.source.build().get_weights())

@@ -149,8 +149,9 @@ def _reused(fold: Fold, stored: StoredRun) -> FoldResult:
 
 def _run_fold(ws: Workspace, planned: PlannedArm, fold: Fold, arm: Run, until: Step) -> FoldResult:
     unit = planned.fold_unit(fold)
-    auc = None
-    with ws.tracker.open(unit, parent=arm.id) as run:
+    auc, reused = None, False
+    resumable = ws.checkpoint(planned.network_key(fold)).exists()
+    with ws.tracker.open(unit, parent=arm.id, resumable=resumable) as run:
         if until is Step.EVALUATE:
             auc = evaluate_fold(ws, planned, fold, run)
             run.complete()
@@ -160,6 +161,7 @@ def _run_fold(ws: Workspace, planned: PlannedArm, fold: Fold, arm: Run, until: S
             if data.network is not None:
                 log_network(ws, planned, fold, run, data.network)
                 mark_features(planned, fold, run)
-        elif planned.arm.model.finetune:
+        else:
+            reused = ws.tracker.find_part(Tag.NETWORK_KEY, planned.network_key(fold)) is not None
             log_network(ws, planned, fold, run, fold_network(ws, planned, fold, run))
-    return FoldResult(fold, run.id, auc, reused=False)
+    return FoldResult(fold, run.id, auc, reused=reused)

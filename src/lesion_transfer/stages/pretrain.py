@@ -22,7 +22,7 @@ from lesion_transfer.models.backbones import (
     transfer_weights,
 )
 from lesion_transfer.models.files import file_digest
-from lesion_transfer.protocols import Protocol
+from lesion_transfer.protocols import Protocol, Training, starting_from
 from lesion_transfer.reporting.figures import curves_figure
 from lesion_transfer.stages.model_files import model_file
 from lesion_transfer.stages.preprocess import PreparedData, prepared
@@ -63,6 +63,11 @@ class SourceNetwork:
     build: Callable[[], Any]
     run_id: str | None
     stand_in: str = ""
+
+    @property
+    def random(self) -> bool:
+        """Whether nothing has been trained yet."""
+        return self.run_id is None
 
     @property
     def done(self) -> str:
@@ -144,11 +149,24 @@ def source_network(
     parent = source_network(ws, request, protocol, backbone, source.parent)
     stand_in = stand_in or parent.stand_in
     data = prepared(ws, request, protocol, target, root)
-    key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, protocol.pretrain, seed)
+    spec = starting_from(protocol.pretrain, random=parent.random)
+    key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, spec, seed)
     unit = _unit(key, request, protocol, backbone, source, stand_in)
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
-    run_id = known.id if known else _trained(ws, unit, adopt, parent, data, protocol)
+    run_id = known.id if known else _trained(ws, unit, adopt, parent, data, spec, seed)
     return SourceNetwork(key, lambda: _load(ws, run_id), run_id, stand_in)
+
+
+def source_data(
+    request: NetworkRequest, backbone: Backbone, source: Source
+) -> list[tuple[str, str | None]]:
+    """Return the data sets, with their folders, that the links of a chain are trained on."""
+    needed = []
+    for link in source.chain:
+        if not is_stored(link) and not (link == "imagenet" and backbone.has_imagenet):
+            target, root, _ = _link_data(request, backbone, link)
+            needed.append((target, root))
+    return needed
 
 
 def _link_data(
@@ -216,35 +234,35 @@ def _trained(
     adopt: bool,
     parent: SourceNetwork,
     data: PreparedData,
-    protocol: Protocol,
+    spec: Training,
+    seed: int,
 ) -> str:
     """Train a link on its data set's own labels; score it on images held out from it."""
-    store, spec = data.store, protocol.pretrain
+    store = data.store
     rows, labels, classes = labels_for(Design.NATIVE, store.index)
     groups = store.index["group_id"].to_numpy(object)[rows]
-    rest, held_out = holdout(labels, groups.tolist(), HELD_OUT_SHARE, protocol.seed)
-    kept, validation = holdout(
-        labels[rest], groups[rest].tolist(), spec.validation_share, protocol.seed
-    )
+    rest, held_out = holdout(labels, groups.tolist(), HELD_OUT_SHARE, seed)
+    kept, validation = holdout(labels[rest], groups[rest].tolist(), spec.validation_share, seed)
     kept, validation = rest[kept], rest[validation]
 
     def examples(chosen: np.ndarray) -> Examples:
         return Examples(store.images, rows[chosen], labels[chosen])
 
-    with ws.tracker.open(unit, adopt=adopt) as run, ws.scratch() as folder:
+    resumable = ws.checkpoint(unit.key).exists()
+    opened = ws.tracker.open(unit, adopt=adopt, resumable=resumable)
+    with opened as run, ws.scratch() as folder:
 
         def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
             run.metrics(metrics, step=epoch)
             ws.progress.now(f"{unit.name} · epoch {epoch}/{spec.epochs}")
 
         trainer = Trainer(parent.build(), len(classes), spec)
-        path = ws.cache / "checkpoints" / f"{unit.key}.npz"
-        checkpoint = Checkpoint(path, before_saving=run.flush)
+        checkpoint = Checkpoint(ws.checkpoint(unit.key), before_saving=run.flush)
         fit = trainer.fit(
             trainer.network.get_weights(),
             examples(kept),
             examples(validation),
-            protocol.seed,
+            seed,
             on_epoch,
             checkpoint,
         )

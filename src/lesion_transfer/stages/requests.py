@@ -108,7 +108,12 @@ class DataRequest(Request):
             There is no such protocol, or it is not valid.
         """
         default = "demo" if self.target == SYNTHETIC else "modern"
-        return load_protocol(self.protocol or default, self.overrides())
+        return load_protocol(self.protocol or default, self.overrides(), self.name_suffix)
+
+    @property
+    def name_suffix(self) -> str:
+        """What sets the protocol's name apart where this request changes what it trains."""
+        return ""
 
 
 class NetworkRequest(DataRequest):
@@ -153,6 +158,11 @@ class NetworkRequest(DataRequest):
             },
             "finetune": {"epochs": self.epochs},
         }
+
+    @property
+    def name_suffix(self) -> str:
+        """See :attr:`DataRequest.name_suffix`."""
+        return f"+epochs={self.epochs}" if self.epochs else ""
 
 
 def _source(text: str) -> str:
@@ -229,8 +239,10 @@ class StudyRequest(NetworkRequest):
 
     summary = "Run a whole study: every design, model and fold, then print the results table."
 
-    designs: str = Field(
-        ",".join(design.value for design in LESION_DESIGNS), description="comma-separated designs"
+    designs: str | None = Field(
+        None,
+        description="comma-separated designs; not given: each lesion design whose classes the "
+        "data set has",
     )
     models: str = Field(",".join(MODELS), description="comma-separated letters of the models A–F")
     folds: str = Field("all", description=FOLDS)
@@ -239,8 +251,8 @@ class StudyRequest(NetworkRequest):
 
     @field_validator("designs")
     @classmethod
-    def _known_designs(cls, text: str) -> str:
-        return _comma_list(tuple(design.value for design in Design), text)
+    def _known_designs(cls, text: str | None) -> str | None:
+        return text and _comma_list(tuple(design.value for design in Design), text)
 
     @field_validator("models")
     @classmethod
@@ -252,6 +264,7 @@ class StudyRequest(NetworkRequest):
         shared = self.model_dump(
             include=set(ArmRequest.model_fields) & set(type(self).model_fields)
         )
+        designs = self.designs.split(",") if self.designs else LESION_DESIGNS
         return [
             EvaluateRequest(
                 **shared,
@@ -259,7 +272,7 @@ class StudyRequest(NetworkRequest):
                 source=str(MODELS[letter].source),
                 finetune=MODELS[letter].finetune,
             )
-            for design in self.designs.split(",")
+            for design in designs
             for letter in self.models.split(",")
         ]
 
@@ -280,7 +293,14 @@ class CompareRequest(Request):
     since: date | None = Field(
         None, description="only folds begun on or after this day (UTC), as 2026-01-31"
     )
+    seed: int | None = Field(None, ge=0, description="only this seed")
+    image_size: int | None = Field(None, description="only this image size, pixels")
     out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, text: str | None) -> str | None:
+        return text and _comma_list(tuple(MODELS), text)
 
     @property
     def selection(self) -> dict[str, tuple[str, ...]]:

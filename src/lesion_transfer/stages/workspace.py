@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.reporting.progress import Progress
 from lesion_transfer.stages.requests import Request
 from lesion_transfer.tracking import Tracker
@@ -52,6 +53,10 @@ class Workspace:
         """Whether an existing result with this key may be used."""
         return not self.force or key in self.made
 
+    def checkpoint(self, key: str) -> Path:
+        """Return the file that holds where the training of a network stands."""
+        return self.cache / "checkpoints" / f"{key}.npz"
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a folder that is gone afterwards."""
@@ -59,8 +64,28 @@ class Workspace:
             yield Path(folder)
 
 
+def writable(folder: Path, parameter: str) -> None:
+    """Make a folder that is to be written to.
+
+    Raises
+    ------
+    UserError
+        It cannot be made or written to; better found out before hours of work than after.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"{parameter}={folder} cannot be written to: {error.strerror}",
+            expected="a folder, or the name of one that can be made",
+            next_step=f"give another folder as {parameter}=",
+        ) from error
+
+
 @contextmanager
 def workspace(request: Request) -> Iterator[Workspace]:
     """Open the surroundings that a request asks for, and close them again."""
+    writable(request.cache, "cache")
     with Progress() as progress:
         yield Workspace(Tracker(), request.cache, progress, request.force)

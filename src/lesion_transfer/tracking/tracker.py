@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import requests
+from alembic.util import CommandError
 from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from sqlalchemy.exc import SQLAlchemyError
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.tracking.moving import move_run
@@ -20,6 +24,7 @@ from lesion_transfer.tracking.runs import Run, start_tags
 from lesion_transfer.tracking.schema import COMPLETE, STARTED, Kind, Tag, Unit
 
 PAGE = 1000
+TRIES = 5
 LONGEST_TAG = 5000
 EXPERIMENT_KIND = "mlflow.experimentKind"
 
@@ -50,27 +55,42 @@ class Tracker:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.uri = environment.get("MLFLOW_TRACKING_URI") or get_tracking_uri()
-        try:
-            self._client = MlflowClient(self.uri)
-            self.experiment_id = self._experiment(environment)
-        except MlflowException as error:
-            raise UserError(
-                f"the tracking server {self.uri} cannot be used: {error}",
-                next_step="check MLFLOW_TRACKING_URI and that the server is running",
-            ) from error
+        self._client, self.experiment_id = self._connected(environment)
         self._handed_over = environment.get("MLFLOW_RUN_ID")
         self._owner = f"{socket.gethostname()}/{os.getpid()}"
 
-    def _experiment(self, environment: Mapping[str, str]) -> str:
+    def _connected(self, environment: Mapping[str, str]) -> tuple[MlflowClient, str]:
+        """Return a client that has answered, and the experiment's id.
+
+        Of several processes that make a database or an experiment at once, all but one fail at
+        their first try and find it made at the next.
+        """
+        for tries_left in reversed(range(TRIES)):
+            try:
+                if self.uri.startswith("http"):  # MLflow's own retries take minutes to give up
+                    requests.get(f"{self.uri}/health", timeout=20)
+                client = MlflowClient(self.uri)
+                return client, self._experiment(client, environment)
+            except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
+                if not tries_left:
+                    raise UserError(
+                        f"the tracking server {self.uri} cannot be used: {error}",
+                        next_step="check MLFLOW_TRACKING_URI and that the server is running",
+                    ) from error
+                time.sleep(1)
+        raise AssertionError("the last try returns or raises")
+
+    @staticmethod
+    def _experiment(client: MlflowClient, environment: Mapping[str, str]) -> str:
         given = environment.get("MLFLOW_EXPERIMENT_ID")
         name = environment.get("MLFLOW_EXPERIMENT_NAME", "Default")
-        experiment = self._client.get_experiment_by_name(name) if not given else None
+        experiment = client.get_experiment_by_name(name) if not given else None
         if given:
-            experiment = self._client.get_experiment(given)
+            experiment = client.get_experiment(given)
         if experiment is None:
-            experiment = self._client.get_experiment(self._client.create_experiment(name))
+            experiment = client.get_experiment(client.create_experiment(name))
         if EXPERIMENT_KIND not in experiment.tags:  # so that the UI shows training runs first
-            self._client.set_experiment_tag(
+            client.set_experiment_tag(
                 experiment.experiment_id, EXPERIMENT_KIND, "custom_model_development"
             )
         return str(experiment.experiment_id)
@@ -149,17 +169,26 @@ class Tracker:
 
     # --- writing
 
-    def open(self, unit: Unit, parent: str | None = None, *, adopt: bool = False) -> Run:
+    def open(
+        self,
+        unit: Unit,
+        parent: str | None = None,
+        *,
+        adopt: bool = False,
+        resumable: bool = True,
+    ) -> Run:
         """Open the run of a unit of work for writing.
 
         A run with the same key that this machine started and no longer works on is continued; the
-        caller finds in its tags which parts it already has. Otherwise a new one is made, or the
-        one handed over by ``mlflow run`` is taken if ``adopt``.
+        caller finds in its tags which parts it already has. One that has no part is continued only
+        if it is ``resumable``, the work being on disk, and else replaced: its curves would be
+        logged twice. Otherwise a new one is made, or the one handed over by ``mlflow run`` is taken
+        if ``adopt``.
         """
         tags = start_tags(unit, self._owner)
         if parent is not None:
             tags[MLFLOW_PARENT_RUN_ID] = parent
-        run_id = self._abandoned(unit)
+        run_id = self._abandoned(unit, resumable)
         if adopt and self._handed_over is not None:
             run_id = self._take_over(run_id)
         if run_id is None:
@@ -175,15 +204,24 @@ class Tracker:
         run.params({**unit.identity, **unit.params})
         return run
 
-    def _abandoned(self, unit: Unit) -> str | None:
+    def _abandoned(self, unit: Unit, resumable: bool) -> str | None:
         if unit.kind is Kind.ARM:  # belongs to no process, and grows: its folds come and go
             return next((run.id for run in self.search({Tag.KEY: unit.key})), None)
         for run in self.search({Tag.KEY: unit.key, Tag.STATE: STARTED}):
-            host, _, process = run.tags.get(Tag.OWNER, "").rpartition("/")
-            ours = run.tags.get(Tag.OWNER) == self._owner
-            if ours or (host == socket.gethostname() and not _alive(int(process))):
+            if self._in_use(run):
+                continue
+            if resumable or Tag.NETWORK_KEY in run.tags:
                 return run.id
+            self._remove(run.id)
         return None
+
+    def _in_use(self, run: StoredRun) -> bool:
+        """Whether another process works on it; of other machines', only they know."""
+        owner = run.tags.get(Tag.OWNER, "")
+        host, _, process = owner.rpartition("/")
+        if owner == self._owner:
+            return False
+        return host != socket.gethostname() or _alive(int(process))
 
     def _only_one(self, completed: Run) -> None:
         """Of several complete runs with one key (forced, or of two racing processes), keep one.
@@ -201,6 +239,9 @@ class Tracker:
         for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN):
             for run in self.search({reference: run_id}):
                 self._client.set_tag(run.id, reference, in_favour_of)
+        self._remove(run_id)
+
+    def _remove(self, run_id: str) -> None:
         self._client.set_terminated(run_id)
         self._client.delete_run(run_id)
 
@@ -209,9 +250,15 @@ class Tracker:
         if self._handed_over is None:
             raise ValueError("no run was handed over")
         run_id, self._handed_over = self._handed_over, None
-        if stored is not None:
-            move_run(self._client, stored, run_id)
-            self._discard(stored, in_favour_of=run_id)
+        if stored is None:
+            return run_id
+        other = _stored(self._client.get_run(stored))
+        if other.tags.get(Tag.STATE) == STARTED and self._in_use(other):
+            note = f"Another process works on this: see run {stored}."
+            self._client.set_tag(run_id, MLFLOW_RUN_NOTE, note)
+            return stored
+        move_run(self._client, stored, run_id)
+        self._discard(stored, in_favour_of=run_id)
         return run_id
 
     def record_failure(self, error: BaseException) -> None:

@@ -1,0 +1,76 @@
+"""What one backend makes of the networks in a folder: ``KERAS_BACKEND=… python probe.py folder``.
+
+Run by test_backends.py, in a process of its own, since Keras chooses its backend once.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from lesion_transfer.evaluation.svm import fit_head
+from lesion_transfer.models.backbones import load_network
+from lesion_transfer.models.fold_model import compose, head_model
+from lesion_transfer.protocols import SVM, Augmentation, Training
+from lesion_transfer.training.batches import Examples
+from lesion_transfer.training.loop import Trainer
+from lesion_transfer.training.predict import predict
+
+AUGMENTATION = Augmentation(flip=True, rotation=360, zoom=1.2, contrast=0.1)
+PLAIN = Training(
+    epochs=3, batch_size=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=0.01
+)
+ALL = PLAIN.model_copy(
+    update={"optimizer": "adamw", "dropout": 0.3, "ema": 0.9, "augmentation": AUGMENTATION}
+)
+
+
+def fit(trainer: Trainer, start: list[np.ndarray], images: np.ndarray) -> list[np.ndarray]:
+    """Train on three quarters of the images; return the history, then all weights."""
+    labels = np.arange(len(images)) % 2
+    rows = np.arange(len(images))
+    cut = 3 * len(images) // 4
+    parts = (Examples(images, part, labels[part]) for part in (rows[:cut], rows[cut:]))
+    done = trainer.fit(start, *parts, 3)
+    return [done.history.to_numpy(), done.val_probabilities, *trainer.model.get_weights()]
+
+
+def main(folder: Path) -> None:
+    found: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob("*.keras")):
+        images = np.load(path.with_suffix(".npy"))
+        network = load_network(path)
+        features = predict(network, images, np.arange(len(images)), batch_size=16)
+        found[f"features {path.stem}"] = features
+
+        labels = np.arange(len(images)) % 3
+        head = fit_head(features, labels, ("a", "b", "c"), SVM(C=(1.0,), shuffles=1), seed=0)
+        saved = folder / f"fold_model_{path.stem}.{keras.backend.backend()}"
+        compose(network, head_model(head)).save(f"{saved}.tmp.keras")
+        again = load_network(Path(f"{saved}.tmp.keras"))
+        Path(f"{saved}.tmp.keras").unlink()
+        ours = keras.ops.convert_to_numpy(again(images.astype(np.float32), training=False))
+        gap = np.abs(ours - head.probabilities(features)).max()
+        found[f"fold model {path.stem}"] = np.array(gap)
+
+        start = network.get_weights()
+        began = time.perf_counter()
+        trainer = Trainer(load_network(path), 2, ALL)
+        fits = [fit(trainer, start, images) for _ in range(2)]
+        equal = all(np.array_equal(one, two) for one, two in zip(*fits, strict=True))
+        found[f"equal {path.stem}"] = np.array(equal)
+        found[f"moved {path.stem}"] = np.array(
+            any(not np.array_equal(one, two) for one, two in zip(start, fits[0][2:], strict=False))
+        )
+        found[f"history {path.stem}"] = fits[0][0]
+        if path.stem == "small_vgg":
+            found["plain"] = fit(Trainer(load_network(path), 2, PLAIN), start, images)[0]
+        print(f"{path.stem}: trained in {time.perf_counter() - began:.1f} s")
+    found["tensorflow"] = np.array("tensorflow" in sys.modules)
+    np.savez(folder / f"{keras.backend.backend()}.npz", **found)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

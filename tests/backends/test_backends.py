@@ -1,0 +1,112 @@
+"""TensorFlow, JAX and PyTorch give the same networks, trainings and features.
+
+Each runs probe.py on one set of networks; those that are not installed are skipped
+(``pip install -e '.[backends]'`` installs them).
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lesion_transfer.models.applications import Application
+from lesion_transfer.models.small_vgg import SmallVGG
+from lesion_transfer.models.vgg_m import VGGM
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+BACKENDS = ("tensorflow", "jax", "torch")
+NETWORKS = {
+    "small_vgg": (SmallVGG(), 16),
+    "vgg_m": (VGGM(units=16), 59),
+    "mobilenet": (Application("MobileNetV3Small"), 32),
+}
+Found = Mapping[str, np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of networks with random weights and statistics, and images for each."""
+    folder = tmp_path_factory.mktemp("backends")
+    rng = np.random.default_rng(0)
+    for name, (backbone, size) in NETWORKS.items():
+        network = backbone.build(size, imagenet=False, seed=0)
+        for weight in network.weights:
+            if "moving_mean" in weight.path or "bias" in weight.path or "beta" in weight.path:
+                weight.assign(rng.normal(0, 0.1, weight.shape))
+        network.save(folder / f"{name}.keras")
+        # Smooth pictures: of noise, the networks' features would all be alike.
+        rough = rng.uniform(0, 255, (24, 4, 4, 3)).astype(np.float32)
+        images = keras.ops.image.resize(rough, (size, size), interpolation="bicubic")
+        pixels = np.clip(keras.ops.convert_to_numpy(images), 0, 255).astype(np.uint8)
+        np.save(folder / f"{name}.npy", pixels)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(networks: Path) -> Callable[[str], Found]:
+    """Run the probe on a backend, once."""
+
+    def probed(backend: str) -> Found:
+        if find_spec(backend) is None:
+            pytest.skip(f"{backend} is not installed")
+        result = networks / f"{backend}.npz"
+        if not result.exists():
+            done = subprocess.run(
+                [sys.executable, str(Path(__file__).with_name("probe.py")), str(networks)],
+                env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+                capture_output=True,
+                text=True,
+                timeout=500,
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(result) as found:
+            return dict(found)
+
+    return probed
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("backend", BACKENDS)
+class TestEveryBackend:
+    def test_a_fold_model_comes_back_and_agrees_with_scikit_learn(
+        self, run: Callable[[str], Found], backend: str, network: str
+    ):
+        assert run(backend)[f"fold model {network}"] < 1e-4
+
+    def test_two_trainings_of_one_seed_are_equal_bit_for_bit(
+        self, run: Callable[[str], Found], backend: str, network: str
+    ):
+        found = run(backend)
+        assert found[f"equal {network}"]
+        assert found[f"moved {network}"]
+        assert np.isfinite(found[f"history {network}"]).all()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("one", "other"), [("tensorflow", "jax"), ("tensorflow", "torch")])
+def test_features_agree(run: Callable[[str], Found], one: str, other: str, network: str):
+    first, second = (run(backend)[f"features {network}"] for backend in (one, other))
+    assert first.std(axis=0).max() > 0.01 * np.abs(first).max()  # pictures differ
+    distance = np.linalg.norm(first - second, axis=1) / np.linalg.norm(first, axis=1)
+    assert distance.max() < 1e-3
+    assert_allclose(first, second, rtol=1e-3, atol=1e-3 * np.abs(first).max(axis=1).min())
+
+
+@pytest.mark.parametrize(("one", "other"), [("tensorflow", "jax"), ("tensorflow", "torch")])
+def test_a_training_without_dropout_takes_the_same_course(
+    run: Callable[[str], Found], one: str, other: str
+):
+    assert_allclose(run(one)["plain"], run(other)["plain"], rtol=5e-3)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_tensorflow_is_not_needed(run: Callable[[str], Found], backend: str):
+    assert not run(backend)["tensorflow"]
