@@ -34,7 +34,7 @@ import simplejpeg
 from lesion_transfer import __version__
 from lesion_transfer.data.dataset import Dataset
 from lesion_transfer.data.duplicates import find_duplicates, merged_groups
-from lesion_transfer.data.fingerprints import LENGTH
+from lesion_transfer.data.fingerprints import HASH_BYTES, STRUCTURE_BYTES, collect
 from lesion_transfer.data.records import ImageRecord
 from lesion_transfer.data.shards import (
     CHUNK,
@@ -53,6 +53,7 @@ from lesion_transfer.data.store import (
     content_digest,
     describe_file,
     open_store,
+    read_fingerprints,
 )
 from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import Preparation
@@ -65,6 +66,7 @@ BUILDING = ".building"
 PROCESSES_FROM = 256
 """Files; fewer are prepared in threads, for a process takes a second to start."""
 
+_TABLES = ("index.parquet", "hashes.npy", "structures.npy", "duplicates.csv", "rejected.csv")
 _AHEAD = 64  # chunks given out, however many workers there are
 _ABANDONED = 7 * 86_400.0  # seconds after which a build is not expected to go on
 _VERSIONS = {
@@ -297,11 +299,9 @@ def _assemble(
     listed.replace(folder / "rejected.csv")
 
     pictures = [(r, o) for r, o in both if isinstance(o, Picture)]
-    fingerprints = np.frombuffer(b"".join(p.fingerprint for _, p in pictures), np.uint8)
-    fingerprints = fingerprints.reshape(-1, LENGTH)
-    np.save(folder / "fingerprints.npy", fingerprints)
+    _write_fingerprints(folder, shards, len(pictures))
     index = _index(pictures)
-    duplicates = find_duplicates(index, fingerprints)
+    duplicates = find_duplicates(index, read_fingerprints(folder))
     duplicates.to_csv(folder / "duplicates.csv", index=False)
     index["group_id"] = merged_groups(index, duplicates)
     index.to_parquet(folder / "index.parquet", index=False)
@@ -312,7 +312,7 @@ def _assemble(
             files[shard.path.name] = {"bytes": shard.path.stat().st_size, "sha256": shard.sha256}
         else:
             shard.path.unlink()
-    for name in ("index.parquet", "fingerprints.npy", "duplicates.csv", "rejected.csv"):
+    for name in _TABLES:
         files[name] = describe_file(folder / name)
     manifest = {
         "format": FORMAT,
@@ -333,6 +333,22 @@ def _assemble(
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _write_fingerprints(folder: Path, shards: Sequence[_Shard], count: int) -> None:
+    """Gather the fingerprints of all shards, of which one is in memory at a time."""
+    words = HASH_BYTES // 8
+    with (
+        (folder / "hashes.npy").open("wb") as hashes,
+        (folder / "structures.npy").open("wb") as structures,
+    ):
+        write_header(hashes, np.dtype(np.uint64), (count, words))
+        write_header(structures, np.dtype(np.int8), (count, STRUCTURE_BYTES))
+        for shard in shards:
+            column = pq.read_table(shard.rows, columns=["fingerprint"])["fingerprint"]
+            prints = collect(column.drop_null().to_pylist())
+            hashes.write(prints.hashes.tobytes())
+            structures.write(prints.structures.tobytes())
 
 
 def _index(pictures: Sequence[tuple[ImageRecord, Picture]]) -> pd.DataFrame:

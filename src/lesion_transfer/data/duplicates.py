@@ -35,13 +35,14 @@ def find_duplicates(index: pd.DataFrame, fingerprints: Fingerprints) -> pd.DataF
         Of its pictures, in the same order.
     """
     _, first = np.unique(index["pixels_sha256"].to_numpy(str), return_index=True)
-    originals = np.sort(first)
     row_of = dict(zip(index["pixels_sha256"].iloc[first], first.tolist(), strict=True))
     representative = index["pixels_sha256"].map(row_of).to_numpy(np.int64)
     copies = np.flatnonzero(representative != np.arange(len(index)))
     exact = np.stack([representative[copies], copies], axis=1)
-    similar = originals[similar_pairs(fingerprints[originals])]
-    pairs = np.concatenate([exact, similar.reshape(-1, 2)])
+    hashes = np.zeros_like(fingerprints.hashes)  # a copy is similar to none
+    hashes[first] = fingerprints.hashes[first]
+    similar = similar_pairs(fingerprints._replace(hashes=hashes))
+    pairs = np.concatenate([exact, similar])
     a, b = (index.iloc[pairs[:, side]].reset_index(drop=True) for side in (0, 1))
     kinds = np.where(
         a["pixels_sha256"] != b["pixels_sha256"],

@@ -94,7 +94,7 @@ def _fill_row(row: RGB, record: ImageRecord, chunk: Chunk) -> Picture:
     return Picture(
         hashlib.sha256(content).hexdigest(),
         hashlib.sha256(picture.tobytes()).hexdigest(),
-        fingerprint(picture).tobytes(),
+        fingerprint(picture),
     )
 
 

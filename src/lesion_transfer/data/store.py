@@ -6,7 +6,8 @@ A store is a folder, complete or not there at all (:mod:`.build`), the same on a
 ====================  =========================================================================
 ``images-NNNNN.npy``  (n, size, size, 3) uint8 RGB, one after the other in the order of the index
 ``index.parquet``     a row per picture, sorted by image_id: :data:`COLUMNS`
-``fingerprints.npy``  (n, 1796) uint8: :mod:`.fingerprints`
+``hashes.npy``        (n, 4) uint64, and
+``structures.npy``    (n, 1764) int8: the pictures' :mod:`.fingerprints`
 ``duplicates.csv``    what is there twice: :data:`.duplicates.COLUMNS`
 ``rejected.csv``      image_id, path, reason: what could not be used
 ``manifest.json``     format, data set, preparation, versions, counts, digest, and every other
@@ -68,7 +69,7 @@ class ImageStore:
     index
         A row per picture, in the same order, with the columns :data:`COLUMNS`.
     fingerprints
-        (n, 1796) uint8, memory-mapped: what recognises the pictures again.
+        What recognises the pictures again; memory-mapped.
     duplicates
         Pictures that are there twice.
     rejected
@@ -144,7 +145,7 @@ def open_store(path: Path, *, verify: bool = False) -> ImageStore:
             size=size,
             images=Pictures(shards),
             index=index,
-            fingerprints=np.load(path / "fingerprints.npy", mmap_mode="r", allow_pickle=False),
+            fingerprints=read_fingerprints(path),
             duplicates=pd.read_csv(
                 path / "duplicates.csv", dtype={"image_id": str, "other_id": str}
             ),
@@ -159,6 +160,16 @@ def open_store(path: Path, *, verify: bool = False) -> ImageStore:
             expected="a folder written by the preprocess stage",
             next_step="delete the folder and run preprocess again",
         ) from error
+
+
+def read_fingerprints(path: Path) -> Fingerprints:
+    """Map the fingerprints in a store's folder."""
+    return Fingerprints(
+        *(
+            np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in Fingerprints._fields
+        )
+    )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ the weights, examples and seed it is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,12 +204,7 @@ class Trainer:
             variable.assign(value)
         self._computing.set_weights(initial)
         if self.spec.ema is not None:
-            for average, variable in zip(
-                self.optimizer._model_variables_moving_average,
-                self.model.trainable_variables,
-                strict=True,
-            ):
-                # A copy: JAX would let both share one buffer, which a step may then not give away.
+            for average, variable in self._averages():
                 average.assign(np.array(_numpy(variable)))
         kernel, bias = self.classifier.get_weights()
         limit = math.sqrt(6 / sum(kernel.shape))  # Glorot & Bengio 2010
@@ -228,8 +223,18 @@ class Trainer:
         if self.spec.ema is None:
             return None
         raw: Weights = self.model.get_weights()
-        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        for average, variable in self._averages():
+            variable.assign(np.array(_numpy(average)))
         return raw
+
+    def _averages(self) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+        """Yield each averaged weight and the weight it is the average of.
+
+        One is put into the other by copying: JAX would let both share one buffer, and a step gives
+        the buffers of its inputs away.
+        """
+        averages = self.optimizer._model_variables_moving_average
+        yield from zip(averages, self.model.trainable_variables, strict=True)
 
 
 def learning_rate(spec: Training, step: int, steps_per_epoch: int) -> float:
