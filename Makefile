@@ -27,7 +27,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 .PHONY: demo
 demo: $(VENV)/.runtime ## the whole study on the embedded demo data; prints the results table
@@ -57,7 +57,7 @@ lint: $(VENV)/.dev ## style, types, and whether the generated files are up to da
 
 .PHONY: bench
 bench: $(VENV)/.dev ## every benchmark in benchmarks/
-	@set -e; for file in benchmarks/*.py; do \
+	@set -e; for file in $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)); do \
 		[ -e "$$file" ] || { echo "benchmarks/ holds none yet"; break; }; \
 		echo "== $$file"; python "$$file"; \
 	done
@@ -72,7 +72,15 @@ bench-svm: $(VENV)/.dev ## a fold's evaluation against scikit-learn's grid searc
 
 .PHONY: bench-statistics
 bench-statistics: $(VENV)/.dev ## each test's false alarms and power on simulated 5×2 folds
-	@python benchmarks/statistics.py
+	@python benchmarks/paired_tests.py
+
+.PHONY: bench-train
+bench-train: $(VENV)/.dev ## training against a bare loop on arrays in memory, float32 and bfloat16
+	@python benchmarks/train.py
+
+.PHONY: bench-extract
+bench-extract: $(VENV)/.dev ## extraction from a store against predict on arrays in memory
+	@python benchmarks/extract.py
 
 .PHONY: mlproject
 mlproject: $(VENV)/.runtime ## write MLproject, conda.yaml and docs/parameters.md anew

@@ -4,7 +4,6 @@ Run by test_backends.py, in a process of its own, since Keras chooses its backen
 """
 
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -18,9 +17,10 @@ from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.loop import Trainer
 from lesion_transfer.training.predict import predict
 
+TRAINED = ("small_vgg", "vgg_m")
 AUGMENTATION = Augmentation(flip=True, rotation=360, zoom=1.2, contrast=0.1)
 PLAIN = Training(
-    epochs=3, batch_size=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=0.01
+    epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=0.01
 )
 ALL = PLAIN.model_copy(
     update={"optimizer": "adamw", "dropout": 0.3, "ema": 0.9, "augmentation": AUGMENTATION}
@@ -55,8 +55,9 @@ def main(folder: Path) -> None:
         gap = np.abs(ours - head.probabilities(features)).max()
         found[f"fold model {path.stem}"] = np.array(gap)
 
+        if path.stem not in TRAINED:
+            continue
         start = network.get_weights()
-        began = time.perf_counter()
         trainer = Trainer(load_network(path), 2, ALL)
         fits = [fit(trainer, start, images) for _ in range(2)]
         equal = all(np.array_equal(one, two) for one, two in zip(*fits, strict=True))
@@ -67,7 +68,6 @@ def main(folder: Path) -> None:
         found[f"history {path.stem}"] = fits[0][0]
         if path.stem == "small_vgg":
             found["plain"] = fit(Trainer(load_network(path), 2, PLAIN), start, images)[0]
-        print(f"{path.stem}: trained in {time.perf_counter() - began:.1f} s")
     found["tensorflow"] = np.array("tensorflow" in sys.modules)
     np.savez(folder / f"{keras.backend.backend()}.npz", **found)
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,20 +55,22 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(networks: Path) -> Callable[[str], Found]:
     """Run the probe on a backend, once."""
 
+    @cache
+    def finished(backend: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("probe.py")), str(networks)],
+            env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+
     def probed(backend: str) -> Found:
         if find_spec(backend) is None:
             pytest.skip(f"{backend} is not installed")
-        result = networks / f"{backend}.npz"
-        if not result.exists():
-            done = subprocess.run(
-                [sys.executable, str(Path(__file__).with_name("probe.py")), str(networks)],
-                env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-                capture_output=True,
-                text=True,
-                timeout=500,
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
-        with np.load(result) as found:
+        done = finished(backend)
+        assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(networks / f"{backend}.npz") as found:
             return dict(found)
 
     return probed
@@ -75,19 +78,21 @@ def run(networks: Path) -> Callable[[str], Found]:
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("backend", BACKENDS)
-class TestEveryBackend:
-    def test_a_fold_model_comes_back_and_agrees_with_scikit_learn(
-        self, run: Callable[[str], Found], backend: str, network: str
-    ):
-        assert run(backend)[f"fold model {network}"] < 1e-4
+def test_a_fold_model_comes_back_and_agrees_with_scikit_learn(
+    run: Callable[[str], Found], backend: str, network: str
+):
+    assert run(backend)[f"fold model {network}"] < 1e-4
 
-    def test_two_trainings_of_one_seed_are_equal_bit_for_bit(
-        self, run: Callable[[str], Found], backend: str, network: str
-    ):
-        found = run(backend)
-        assert found[f"equal {network}"]
-        assert found[f"moved {network}"]
-        assert np.isfinite(found[f"history {network}"]).all()
+
+@pytest.mark.parametrize("network", ["small_vgg", "vgg_m"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_trainings_of_one_seed_are_equal_bit_for_bit(
+    run: Callable[[str], Found], backend: str, network: str
+):
+    found = run(backend)
+    assert found[f"equal {network}"]
+    assert found[f"moved {network}"]
+    assert np.isfinite(found[f"history {network}"]).all()
 
 
 @pytest.mark.parametrize("network", NETWORKS)

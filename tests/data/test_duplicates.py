@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 from lesion_transfer.data.adapters import open_dataset
 from lesion_transfer.data.build import build_store
 from lesion_transfer.data.duplicates import find_duplicates, merged_groups
-from lesion_transfer.data.fingerprints import LENGTH, fingerprint, similar_pairs
+from lesion_transfer.data.fingerprints import Fingerprints, collect, fingerprint, similar_pairs
 from lesion_transfer.data.overlap import find_overlap, refuse_overlap
 from lesion_transfer.data.steps import prepare
 from lesion_transfer.data.store import ImageStore
@@ -25,7 +25,7 @@ def _world(name: str, count: int) -> list[Image.Image]:
     return [Image.fromarray(data.load(record)) for record in data.records[:count]]
 
 
-def _print(image: Image.Image) -> np.ndarray:
+def _print(image: Image.Image) -> bytes:
     return fingerprint(prepare(np.asarray(image), SIZE, ()))
 
 
@@ -42,32 +42,32 @@ def _changed(image: Image.Image) -> Iterator[Image.Image]:
 @pytest.mark.parametrize("name", ["synthetic", "synthetic_retinas"])
 def test_a_changed_picture_is_recognised_and_another_is_not(name: str) -> None:
     images = _world(name, 60)
-    originals = np.stack([_print(image) for image in images])
+    originals = collect([_print(image) for image in images])
     assert len(similar_pairs(originals)) == 0
     found = total = 0
     for number, image in enumerate(images[:20]):
-        changed = np.stack([_print(other) for other in _changed(image)])
+        changed = collect([_print(other) for other in _changed(image)])
         pairs = similar_pairs(changed, originals)
         assert set(pairs[:, 1]) <= {number}
-        found, total = found + len(pairs), total + len(changed)
+        found, total = found + len(pairs), total + len(changed.hashes)
     assert found > 0.9 * total
 
 
 def test_flat_pictures_are_not_similar() -> None:
     flat = [np.full((SIZE, SIZE, 3), value, np.uint8) for value in (0, 90, 91, 255)]
-    assert len(similar_pairs(np.stack([fingerprint(picture) for picture in flat]))) == 0
+    assert len(similar_pairs(collect([fingerprint(picture) for picture in flat]))) == 0
 
 
 def test_pairs_are_found_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     images = _world("synthetic", 12)
-    prints = np.stack([_print(image) for image in [*images, images[0], images[5]]])
+    prints = collect([_print(image) for image in [*images, images[0], images[5]]])
     expected = [[0, 12], [5, 13]]
     assert similar_pairs(prints).tolist() == expected
     monkeypatch.setattr("lesion_transfer.data.fingerprints._PAIRS_AT_ONCE", 20)
     assert similar_pairs(prints).tolist() == expected
-    assert similar_pairs(prints[:1], prints).tolist() == [[0, 0], [0, 12]]
-    assert similar_pairs(prints[:0]).shape == (0, 2)
-    assert prints.shape == (14, LENGTH)
+    one, none = (Fingerprints(*(array[:count] for array in prints)) for count in (1, 0))
+    assert similar_pairs(one, prints).tolist() == [[0, 0], [0, 12]]
+    assert similar_pairs(none).shape == (0, 2)
 
 
 def _index(groups: list[str], files: str, pixels: str) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def _index(groups: list[str], files: str, pixels: str) -> pd.DataFrame:
 def test_duplicates_are_listed_with_their_kind() -> None:
     images = _world("synthetic", 4)
     pictures = [images[0], images[1], images[0], images[0], next(_changed(images[1]))]
-    prints = np.stack([_print(image) for image in pictures])
+    prints = collect([_print(image) for image in pictures])
     index = _index(["a", "b", "c", "d", "b"], "abacd", "abaad")
     table = find_duplicates(index, prints)
     rows = table[["image_id", "other_id", "kind", "same_group"]].to_numpy().tolist()

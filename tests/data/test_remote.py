@@ -103,9 +103,9 @@ def test_nothing_is_pushed_twice(
 ) -> None:
     uploads = _count(monkeypatch, "upload")
     push_store(store, uri)
-    assert len(uploads) == len(store.manifest["files"]) == 7
+    assert len(uploads) == len(store.manifest["files"]) == 8
     push_store(store, uri)
-    assert len(uploads) == 7
+    assert len(uploads) == 8
 
 
 def test_a_push_that_stopped_goes_on_and_is_not_seen_before(
@@ -127,7 +127,7 @@ def test_a_push_that_stopped_goes_on_and_is_not_seen_before(
         pull_store(uri, store.digest, tmp_path / "there")
     uploads = _count(monkeypatch, "upload")
     push_store(store, uri)
-    assert 0 < len(uploads) < 7
+    assert 0 < len(uploads) < 8
     pull_store(uri, store.digest, tmp_path / "there")
 
 
@@ -151,7 +151,7 @@ def test_a_pull_that_stopped_goes_on_and_is_not_seen_before(
     assert not (tmp_path / "there" / store.digest).exists()
     downloads = _count(monkeypatch, "download")
     pulled = pull_store(uri, store.digest, tmp_path / "there")
-    assert 0 < len(downloads) < 7
+    assert 0 < len(downloads) < 8
     open_store(pulled.path, verify=True)
 
 

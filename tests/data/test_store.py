@@ -70,16 +70,18 @@ def test_a_store_has_pictures_index_and_manifest(tmp_path: Path) -> None:
     assert store.dataset == "folder_photos"
     assert store.rejected.empty
     assert store.duplicates.empty
-    assert store.fingerprints.shape == (12, 1796)
+    assert store.fingerprints.hashes.shape == (12, 4)
+    assert store.fingerprints.structures.shape == (12, 1764)
     assert seen[-1] == (12, 12)
     assert store.path.name.startswith("folder_photos-8px-")
     assert _names(store.path) == [
         "duplicates.csv",
-        "fingerprints.npy",
+        "hashes.npy",
         "images-00000.npy",
         "index.parquet",
         "manifest.json",
         "rejected.csv",
+        "structures.npy",
     ]
     assert _names(tmp_path / "stores") == [store.path.name]
     assert _left_over(tmp_path / "stores") == []
@@ -135,7 +137,8 @@ def test_pixels_and_digest_do_not_depend_on_workers_place_or_time(
     assert one.path.name != many.path.name
     assert one.digest == many.digest
     np.testing.assert_array_equal(np.asarray(one.images), np.asarray(many.images))
-    np.testing.assert_array_equal(one.fingerprints, many.fingerprints)
+    for first, second in zip(one.fingerprints, many.fingerprints, strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_the_digest_follows_labels_groups_and_pixels(tmp_path: Path) -> None:
@@ -366,7 +369,7 @@ def _die(chunk: shards.Chunk) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["images-00000.npy", "manifest.json", "index.parquet", "rejected.csv", "fingerprints.npy"],
+    ["images-00000.npy", "manifest.json", "index.parquet", "rejected.csv", "hashes.npy"],
 )
 def test_a_damaged_store_is_refused(tmp_path: Path, name: str) -> None:
     store = build_store(_photos(tmp_path / "photos", good=3), SMALL, tmp_path)
@@ -400,7 +403,7 @@ def test_a_changed_manifest_is_found(tmp_path: Path) -> None:
     manifest.write_text(text.replace("index.parquet", "../index.parquet"))
     with pytest.raises(UserError, match="names a file"):
         open_store(store.path)
-    manifest.write_text(text.replace('"format": 2', '"format": 1'))
+    manifest.write_text(text.replace('"format": 3', '"format": 1'))
     with pytest.raises(UserError, match="format 1"):
         open_store(store.path)
 

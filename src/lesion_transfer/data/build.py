@@ -39,11 +39,13 @@ from lesion_transfer.data.records import ImageRecord
 from lesion_transfer.data.shards import (
     CHUNK,
     Chunk,
+    Outcome,
     Picture,
     close_shard,
     create_shard,
     fill,
     rows_per_shard,
+    write_header,
 )
 from lesion_transfer.data.store import (
     COLUMNS,
@@ -67,6 +69,7 @@ PROCESSES_FROM = 256
 """Files; fewer are prepared in threads, for a process takes a second to start."""
 
 _TABLES = ("index.parquet", "hashes.npy", "structures.npy", "duplicates.csv", "rejected.csv")
+_PRINT = "fingerprint"
 _AHEAD = 64  # chunks given out, however many workers there are
 _ABANDONED = 7 * 86_400.0  # seconds after which a build is not expected to go on
 _VERSIONS = {
@@ -86,6 +89,11 @@ class _Shard:
     path: Path
     sha256: str
     outcomes: list[Picture | str]
+
+    @property
+    def rows(self) -> Path:
+        """The file that says that it is finished; it has the fingerprints too."""
+        return self.path.with_suffix(".rows")
 
 
 def store_name(dataset: Dataset, preparation: Preparation) -> str:
@@ -184,7 +192,7 @@ def _build(
 
     with _executor(workers or os.cpu_count() or 1, processes_for=0 if drawn else left) as pool:
         for number, results in groupby(_in_order(pool, chunks()), key=itemgetter(0)):
-            outcomes: list[Picture | str] = []
+            outcomes: list[Outcome] = []
             for _, result in results:
                 outcomes += result
                 left -= len(result)
@@ -194,23 +202,23 @@ def _build(
     _assemble(folder, dataset, preparation, [shard for shard in shards if shard], max_rejected)
 
 
-def _finish(path: Path, outcomes: list[Picture | str]) -> _Shard:
+def _finish(path: Path, outcomes: list[Outcome]) -> _Shard:
     """Close a filled shard, and write down that it is finished and what it holds."""
-    kept = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, Picture)]
-    sha256 = close_shard(path, kept)
-    pictures = [o if isinstance(o, Picture) else None for o in outcomes]
+    sha256 = close_shard(path, [row for row, o in enumerate(outcomes) if not isinstance(o, str)])
+    shard = _Shard(path, sha256, [o if isinstance(o, str) else o[0] for o in outcomes])
+    pictures = [o if isinstance(o, Picture) else None for o in shard.outcomes]
     table = pa.table(
         {
             "file_sha256": [p and p.file_sha256 for p in pictures],
             "pixels_sha256": [p and p.pixels_sha256 for p in pictures],
-            "fingerprint": pa.array([p and p.fingerprint for p in pictures], pa.binary()),
-            "reason": [None if isinstance(o, Picture) else o for o in outcomes],
+            "reason": [o if isinstance(o, str) else None for o in outcomes],
+            _PRINT: pa.array([None if isinstance(o, str) else o[1] for o in outcomes], pa.binary()),
         }
     )
     partial = path.with_suffix(".partial")
     pq.write_table(table.replace_schema_metadata({"sha256": sha256}), partial)
-    partial.replace(path.with_suffix(".rows"))
-    return _Shard(path, sha256, outcomes)
+    partial.replace(shard.rows)
+    return shard
 
 
 def _finished(path: Path, length: int) -> _Shard | None:
@@ -220,10 +228,10 @@ def _finished(path: Path, length: int) -> _Shard | None:
         sha256 = table.schema.metadata[b"sha256"].decode()
         if len(table) != length or describe_file(path)["sha256"] != sha256:
             return None
-        columns = [table[name].to_pylist() for name in table.column_names]
+        columns = [table[name].to_pylist() for name in ("file_sha256", "pixels_sha256", "reason")]
     except (OSError, pa.ArrowException, KeyError, TypeError):
         return None
-    outcomes = [reason or Picture(*rest) for *rest, reason in zip(*columns, strict=True)]
+    outcomes = [reason or Picture(*both) for *both, reason in zip(*columns, strict=True)]
     return _Shard(path, sha256, outcomes)
 
 
@@ -252,9 +260,9 @@ def _executor(workers: int, processes_for: int) -> Iterator[Executor]:
 
 def _in_order(
     pool: Executor, chunks: Iterable[tuple[int, Chunk]]
-) -> Iterator[tuple[int, list[Picture | str]]]:
+) -> Iterator[tuple[int, list[Outcome]]]:
     """Yield each chunk's number and results, in order; a bounded number of them is under way."""
-    waiting: deque[tuple[int, Future[list[Picture | str]]]] = deque()
+    waiting: deque[tuple[int, Future[list[Outcome]]]] = deque()
     try:
         for number, chunk in chunks:
             waiting.append((number, pool.submit(fill, chunk)))
@@ -345,7 +353,7 @@ def _write_fingerprints(folder: Path, shards: Sequence[_Shard], count: int) -> N
         write_header(hashes, np.dtype(np.uint64), (count, words))
         write_header(structures, np.dtype(np.int8), (count, STRUCTURE_BYTES))
         for shard in shards:
-            column = pq.read_table(shard.rows, columns=["fingerprint"])["fingerprint"]
+            column = pq.read_table(shard.rows, columns=[_PRINT])[_PRINT]
             prints = collect(column.drop_null().to_pylist())
             hashes.write(prints.hashes.tobytes())
             structures.write(prints.structures.tobytes())
@@ -391,7 +399,7 @@ def _forget_rejections(shards: Sequence[_Shard]) -> None:
     """Have the shards with rejected pictures made again: what was wrong may not be in the files."""
     for shard in shards:
         if not all(isinstance(outcome, Picture) for outcome in shard.outcomes):
-            shard.path.with_suffix(".rows").unlink()
+            shard.rows.unlink()
             shard.path.unlink()
 
 

@@ -86,9 +86,7 @@ def _structure(grey: NDArray[np.uint8]) -> NDArray[np.int8] | None:
     return scaled
 
 
-def similar_pairs(
-    first: Fingerprints, second: Fingerprints | None = None
-) -> NDArray[np.int64]:
+def similar_pairs(first: Fingerprints, second: Fingerprints | None = None) -> NDArray[np.int64]:
     """Return the pairs of rows, (k, 2), that show the same picture.
 
     Parameters

@@ -32,11 +32,14 @@ Draw = Callable[[ImageRecord], RGB]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What describes a stored picture: SHA-256 of its file and of its pixels, and what it shows."""
+    """What identifies a stored picture: SHA-256 of its file and of its pixels."""
 
     file_sha256: str
     pixels_sha256: str
-    fingerprint: bytes
+
+
+Outcome = tuple[Picture, bytes] | str
+"""A stored picture with its fingerprint, or the reason why a record has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,11 @@ def create_shard(path: Path, rows: int, size: int) -> None:
     np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
-def fill(chunk: Chunk) -> list[Picture | str]:
-    """Prepare a chunk's pictures into their rows.
-
-    Returns
-    -------
-    For each record what describes its picture, or the reason why it cannot be used.
-    """
+def fill(chunk: Chunk) -> list[Outcome]:
+    """Prepare a chunk's pictures into their rows, and say what became of each record."""
     last = chunk.row + len(chunk.records)
     rows = np.lib.format.open_memmap(chunk.shard, mode="r+")[chunk.row : last]
-    outcomes: list[Picture | str] = []
+    outcomes: list[Outcome] = []
     for row, record in zip(rows, chunk.records, strict=True):
         try:
             outcomes.append(_fill_row(row, record, chunk))
@@ -80,7 +78,7 @@ def fill(chunk: Chunk) -> list[Picture | str]:
     return outcomes
 
 
-def _fill_row(row: RGB, record: ImageRecord, chunk: Chunk) -> Picture:
+def _fill_row(row: RGB, record: ImageRecord, chunk: Chunk) -> tuple[Picture, bytes]:
     if record.path is not None:
         content = read_file(record.path)
         picture = prepare_bytes(content, chunk.size, chunk.steps)
@@ -91,11 +89,9 @@ def _fill_row(row: RGB, record: ImageRecord, chunk: Chunk) -> Picture:
     else:
         raise BadImage("no file")
     row[...] = picture
-    return Picture(
-        hashlib.sha256(content).hexdigest(),
-        hashlib.sha256(picture.tobytes()).hexdigest(),
-        fingerprint(picture),
-    )
+    pixels = hashlib.sha256(picture.tobytes())
+    identity = Picture(hashlib.sha256(content).hexdigest(), pixels.hexdigest())
+    return identity, fingerprint(picture)
 
 
 def close_shard(path: Path, kept: Sequence[int]) -> str:
@@ -108,7 +104,7 @@ def close_shard(path: Path, kept: Sequence[int]) -> str:
     del rows
     with path.open("r+b") as file:
         if shape[0]:
-            _write_header(file, shape)
+            write_header(file, np.dtype(np.uint8), shape)
             file.truncate(file.tell() + int(np.prod(shape)))
         file.flush()
         os.fsync(file.fileno())
@@ -116,8 +112,10 @@ def close_shard(path: Path, kept: Sequence[int]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_header(file: Any, shape: tuple[int, ...]) -> None:
-    # NumPy pads a header so that its first axis may change: rewriting it keeps its length.
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-    )
+def write_header(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Begin a ``.npy`` file, or change its length.
+
+    NumPy pads a header so that its first axis may change: rewriting it keeps its length.
+    """
+    described = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)

@@ -33,7 +33,7 @@ from lesion_transfer.data.images import Pictures
 from lesion_transfer.errors import UserError
 from lesion_transfer.study import digest
 
-FORMAT = 2
+FORMAT = 3
 """Part of every store's name. Raise it when stores would be written or prepared differently."""
 
 COLUMNS = (

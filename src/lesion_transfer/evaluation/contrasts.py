@@ -136,7 +136,7 @@ class Contrast:
         margin = f"{100 * ROPE:.0f} point"
         if self.significant and low <= 0:
             # The F test's false alarms grow where a data set favours one arm in both halves:
-            # benchmarks/statistics.py.
+            # benchmarks/paired_tests.py.
             return (
                 f"Not established: the primary test finds {ahead} ahead, but the more cautious "
                 f"interval, {span}, does not rule out chance."
@@ -260,7 +260,7 @@ def duplicate_partitions(tested: Mapping[str, Sequence[str] | NDArray[np.object_
     """Say which repeats test the same halves, or return nothing.
 
     The tests take repeats for different partitions of the data. The same one again adds no
-    evidence but would be counted as if it did: ``benchmarks/statistics.py`` shows by how much.
+    evidence but would be counted as if it did: ``benchmarks/paired_tests.py`` shows by how much.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 All read ``differences``, shape (R, 2): first arm minus second, one row for each repeat of two-fold
 cross-validation, one column for each half. They ask the same question with different answers to the
-fact that folds share training pictures; ``benchmarks/statistics.py`` measures how often each is
+fact that folds share training pictures; ``benchmarks/paired_tests.py`` measures how often each is
 wrong and how much it sees.
 """
 

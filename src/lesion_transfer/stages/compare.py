@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from lesion_transfer import __version__
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import summarise
 from lesion_transfer.reporting import render
@@ -116,8 +117,44 @@ def compared(
     """
     arms, notes = arm_results(folds)
     tables = results_tables(arms)
-    sections = [report_section(ws, table, arms, reference) for table in tables]
     runs = [run for arm in arms["runs"] for run in arm]
+    key = digest(
+        SCHEMA_VERSION, __version__, "comparison", sorted(run.id for run in runs), reference
+    )
+    known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
+    if known is not None:  # the same folds give the same report
+        stored = [ws.tracker.artifact(known.id, name) for name in ws.tracker.files(known.id)]
+        files = tuple(_write(out / path.name, path.read_bytes()) for path in stored)
+        return Comparison(tables, files, notes, known.id)
+    files = tuple(
+        _write(out / name, data)
+        for name, data in _report(ws, tables, arms, notes, runs, reference).items()
+    )
+    unit = Unit(
+        kind=Kind.COMPARISON,
+        key=key,
+        name=f"comparison · {', '.join(sorted({table.dataset for table in tables}))}",
+        description="\n\n".join(render.markdown(table) for table in tables),
+        identity={"dataset": ",".join(sorted({table.dataset for table in tables}))},
+    )
+    with ws.tracker.open(unit, adopt=adopt) as run:
+        run.metrics({"arms": len(arms), "folds": int(arms["n_folds"].sum())})
+        for path in files:
+            run.file(path)
+        run.complete()
+    return Comparison(tables, files, notes, run.id)
+
+
+def _report(
+    ws: Workspace,
+    tables: tuple[ResultsTable, ...],
+    arms: pd.DataFrame,
+    notes: tuple[str, ...],
+    runs: list[StoredRun],
+    reference: str | None,
+) -> dict[str, str | bytes]:
+    """Return the files of a comparison, by name."""
+    sections = [report_section(ws, table, arms, reference) for table in tables]
     content: dict[str, str | bytes] = {
         "results.md": "\n\n".join(render.markdown(table) for table in tables),
         "results.csv": render.csv(tables),
@@ -129,28 +166,10 @@ def compared(
         "metrics.csv": _csv(tables, [each.metrics for each in sections]),
         "folds.csv": _fold_table(arms).to_csv(index=False),
     }
-    content |= {
+    return content | {
         f"results_{number}.png": figure_png(results_figure(table))
         for number, table in enumerate(tables, start=1)
     }
-    files = tuple(_write(out / name, data) for name, data in content.items())
-    key = digest(SCHEMA_VERSION, "comparison", sorted(run.id for run in runs), reference)
-    known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
-    if known is not None:
-        return Comparison(tables, files, notes, known.id)
-    unit = Unit(
-        kind=Kind.COMPARISON,
-        key=key,
-        name=f"comparison · {', '.join(sorted({table.dataset for table in tables}))}",
-        description=str(content["results.md"]),
-        identity={"dataset": ",".join(sorted({table.dataset for table in tables}))},
-    )
-    with ws.tracker.open(unit, adopt=adopt) as run:
-        run.metrics({"arms": len(arms), "folds": int(arms["n_folds"].sum())})
-        for path in files:
-            run.file(path)
-        run.complete()
-    return Comparison(tables, files, notes, run.id)
 
 
 def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ...]]:

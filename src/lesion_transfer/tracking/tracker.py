@@ -149,6 +149,10 @@ class Tracker:
             ) from error
         return Path(local)
 
+    def files(self, run_id: str) -> list[str]:
+        """Return the names of the files that a run has logged, folders left out."""
+        return [item.path for item in self._client.list_artifacts(run_id) if not item.is_dir]
+
     def has_artifact(self, run_id: str, name: str) -> bool:
         """Whether a run has an artifact of this name."""
         folder = name.rpartition("/")[0] or None

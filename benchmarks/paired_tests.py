@@ -1,6 +1,6 @@
 """How often each test is wrong, and how much it sees, on 5×2 folds of simulated studies.
 
-    python benchmarks/statistics.py [--simulations 500] [--images 400]
+    python benchmarks/paired_tests.py [--simulations 500] [--images 400]
 
 A study draws images of two classes (30 % positive) and compares two algorithms: each scores by the
 difference of class means, learnt on the training half, from features that both see and features of
