@@ -108,8 +108,11 @@ def shard_names(manifest: dict[str, Any]) -> list[str]:
 
 def content_digest(size: int, index: pd.DataFrame) -> str:
     """Return the digest of a store's content."""
-    columns = ["image_id", "group_id", "diagnosis", "split", "pixels_sha256"]
-    return digest(size, index[columns].to_numpy(object).tolist())
+    total = hashlib.sha256(digest(size).encode())
+    columns = ("image_id", "group_id", "diagnosis", "split", "pixels_sha256")
+    for row in zip(*(index[column] for column in columns), strict=True):
+        total.update(digest(row).encode())
+    return total.hexdigest()
 
 
 def open_store(path: Path, *, verify: bool = False) -> ImageStore:
