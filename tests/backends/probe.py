@@ -3,12 +3,8 @@
 Run by test_backends.py, in a process of its own, since Keras chooses its backend once.
 """
 
-import os
 import sys
 from pathlib import Path
-
-if os.environ["KERAS_BACKEND"] != "tensorflow":
-    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # as if it were not installed
 
 import keras
 import numpy as np

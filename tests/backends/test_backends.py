@@ -57,11 +57,19 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(networks: Path) -> Callable[[str], Found]:
     """Run the probe on a backend, once."""
 
+    absent = networks / "absent"
+    absent.mkdir()
+    (absent / "tensorflow.py").write_text("raise ImportError('as if it were not installed')")
+
     @cache
     def finished(backend: str) -> subprocess.CompletedProcess[str]:
+        environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if backend != "tensorflow":
+            paths = (str(absent), os.environ.get("PYTHONPATH", ""))
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         return subprocess.run(
             [sys.executable, str(Path(__file__).with_name("probe.py")), str(networks)],
-            env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=os.environ | environment,
             capture_output=True,
             text=True,
             timeout=500,
