@@ -124,12 +124,10 @@ def compared(
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     if known is not None:  # the same folds give the same report
         stored = [ws.tracker.artifact(known.id, name) for name in ws.tracker.files(known.id)]
-        files = tuple(_write(out / path.name, path.read_bytes()) for path in stored)
+        files = tuple(sorted(_write(out / path.name, path.read_bytes()) for path in stored))
         return Comparison(tables, files, notes, known.id)
-    files = tuple(
-        _write(out / name, data)
-        for name, data in _report(ws, tables, arms, notes, runs, reference).items()
-    )
+    content = _report(ws, tables, arms, notes, runs, reference)
+    files = tuple(sorted(_write(out / name, data) for name, data in content.items()))
     unit = Unit(
         kind=Kind.COMPARISON,
         key=key,
