@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from lesion_transfer.protocols import Augmentation, Training
+from lesion_transfer.training.augment import Changes
 from lesion_transfer.training.batches import (
     Batch,
     Examples,
@@ -159,6 +160,21 @@ def test_threads_change_nothing(threads: int):
     }
     found = list(batches_of(examples(labels), 4, spec(**options), 1, 0, threads=threads))
     assert equal(found, epoch(labels, **options))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_few_batches_are_held_at_a_time_however_long_the_epoch(threads: int):
+    """Memory does not grow with the data set: no more is read than is soon used."""
+    read: list[int] = []
+
+    def feed(chosen: np.ndarray, changes: Changes) -> np.ndarray:
+        read.append(len(chosen))
+        return chosen
+
+    batches = epoch_batches(examples([0] * 200), 1, spec(batch_size=2), 1, 0, feed, threads=threads)
+    for used, _ in enumerate(batches, start=1):
+        assert len(read) <= used + threads + 2
+    assert len(read) == 100
 
 
 # --- weights of classes, and mixed examples ------------------------------------------------------
