@@ -13,6 +13,8 @@ from lesion_transfer.evaluation.svm import fit_head
 from lesion_transfer.models.backbones import load_network
 from lesion_transfer.models.fold_model import compose, head_model
 from lesion_transfer.protocols import SVM, Augmentation, Training
+from lesion_transfer.training.augment import draw
+from lesion_transfer.training.augment_device import augmented, device_feed
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.loop import Trainer
 from lesion_transfer.training.predict import predict
@@ -20,7 +22,13 @@ from lesion_transfer.training.predict import predict
 TRAINED = ("small_vgg", "vgg_m")
 AUGMENTATION = Augmentation(flip=True, rotation=360, zoom=1.2, contrast=0.1)
 PLAIN = Training(
-    epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=0.01
+    epochs=2,
+    batch_size=8,
+    optimizer="sgd",
+    learning_rate=0.01,
+    momentum=0.9,
+    weight_decay=0.01,
+    layer_decay=0.7,
 )
 ALL = PLAIN.model_copy(
     update={"optimizer": "adamw", "dropout": 0.3, "ema": 0.9, "augmentation": AUGMENTATION}
@@ -35,6 +43,18 @@ def fit(trainer: Trainer, start: list[np.ndarray], images: np.ndarray) -> list[n
     parts = (Examples(images, part, labels[part]) for part in (rows[:cut], rows[cut:]))
     done = trainer.fit(start, *parts, 3)
     return [done.history.to_numpy(), done.val_probabilities, *trainer.model.get_weights()]
+
+
+def changed_on_device(images: np.ndarray) -> np.ndarray:
+    """Return the images as an accelerator augments them."""
+    count, side = images.shape[:2]
+    spec = AUGMENTATION.model_copy(update={"blur": 0.1, "cutout": 0.3, "mixup": 0.4})
+    image = keras.Input((side, side, 3))
+    model = augmented(keras.Model(image, keras.layers.Identity()(image)), spec)
+    feed = device_feed(Examples(images, np.arange(count), np.zeros(count, int)), spec)
+    return model.predict_on_batch(
+        feed(np.arange(count), draw(count, side, spec, np.random.default_rng(0)))
+    )
 
 
 def main(folder: Path) -> None:
@@ -54,6 +74,8 @@ def main(folder: Path) -> None:
         ours = keras.ops.convert_to_numpy(again(images.astype(np.float32), training=False))
         gap = np.abs(ours - head.probabilities(features)).max()
         found[f"fold model {path.stem}"] = np.array(gap)
+
+        found[f"augmented {path.stem}"] = np.asarray(changed_on_device(images))
 
         if path.stem not in TRAINED:
             continue
