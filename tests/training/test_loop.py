@@ -98,7 +98,9 @@ def test_sgd_learns_too():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"ema": 0.8}, {"optimizer": "sgd", "momentum": 0.9}], ids=str
+    "options",
+    [{}, {"ema": 0.8}, {"optimizer": "sgd", "momentum": 0.9}, {"precision": "bfloat16"}],
+    ids=str,
 )
 def test_fits_of_one_seed_are_equal_bit_for_bit_whatever_came_before(options: dict):
     trainer = Trainer(network(norm=True), 2, spec(epochs=2, **options))

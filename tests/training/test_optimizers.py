@@ -8,6 +8,7 @@ from test_loop import data, spec
 from lesion_transfer.models.applications import Application
 from lesion_transfer.models.vgg_m import VGGM
 from lesion_transfer.protocols import Augmentation, Training
+from lesion_transfer.training import optimizers
 from lesion_transfer.training.batches import opencv_feed
 from lesion_transfer.training.loop import Trainer
 from lesion_transfer.training.optimizers import layer_rates, learning_rate
@@ -128,6 +129,29 @@ def test_layer_rates_go_with_accumulation_and_averages():
     trainer = Trainer(two_blocks(), 2, spec(epochs=6, learning_rate=0.03, **options))
     done = trainer.fit(two_blocks().get_weights(), *data(), 0)
     assert done.history["val_auc"].max() > 0.9
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.5},
+        {"optimizer": "adamw", "ema": 0.5, "accumulate": 2, "layer_decay": 0.5},
+    ],
+    ids=str,
+)
+def test_a_fused_step_is_the_same_step(options: dict, monkeypatch: pytest.MonkeyPatch):
+    given = spec(precision="bfloat16", dropout=0.0, epochs=3, **options)
+    ends = []
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr(optimizers, "_fused", lambda kind: kind)
+        trainer = Trainer(two_blocks(), 2, given)
+        if keras.backend.backend() == "tensorflow":
+            assert (type(trainer.optimizer).__name__ == "Fused") == fused
+        trainer.fit(two_blocks().get_weights(), *data(), 0)
+        ends.append(trainer.network.get_weights())
+    for one, other in zip(*ends, strict=True):
+        assert_allclose(one, other, atol=0.01 * np.abs(other).max())
 
 
 def test_without_layer_rates_the_optimizer_is_keras_own():

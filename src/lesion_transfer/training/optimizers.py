@@ -27,6 +27,8 @@ def optimizer_for(spec: Training, network: keras.Model) -> keras.optimizers.Opti
         options["weight_decay"] = spec.weight_decay
     if spec.layer_decay < 1:
         kind = _layerwise(kind, network, spec.layer_decay)
+    if spec.precision == "bfloat16" and keras.backend.backend() == "tensorflow":
+        kind = _fused(kind)
     optimizer = kind(spec.learning_rate, **options)
     if spec.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -109,3 +111,21 @@ def _layerwise(kind: Any, network: keras.Model, decay: float) -> Any:
             self.weight_decay = whole
 
     return Layerwise
+
+
+def _fused(kind: Any) -> Any:
+    """Derive an optimiser whose step TensorFlow compiles to one pass over the weights.
+
+    Operation by operation, a step of momentum and decay reads or writes every weight about twenty
+    times: for VGG-M's 100 million a sixth of a step in bfloat16 on a processor. JAX compiles the
+    whole step anyway. In float32, the reference, the step stays as Keras has it: compiling changes
+    the rounding.
+    """
+    import tensorflow as tf
+
+    class Fused(kind):  # type: ignore[misc]
+        def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+            step = super().apply
+            tf.function(lambda: step(grads, trainable_variables), jit_compile=True)()
+
+    return Fused
