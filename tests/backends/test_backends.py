@@ -1,7 +1,7 @@
 """TensorFlow, JAX and PyTorch give the same networks, trainings and features.
 
-The last two do so without TensorFlow. Each runs probe.py on one set of networks; those that are not
-installed are skipped (``pip install -e '.[backends]'`` installs them).
+The last two do so without TensorFlow. Each runs probe.py on one set of networks. ``make test``
+installs all three; by hand, those that are not there are skipped, except in CI.
 """
 
 import os
@@ -76,8 +76,8 @@ def run(networks: Path) -> Callable[[str], Found]:
         )
 
     def probed(backend: str) -> Found:
-        if find_spec(backend) is None:
-            pytest.skip(f"{backend} is not installed")
+        if find_spec(backend) is None and "CI" not in os.environ:
+            pytest.skip(f"{backend} is not installed: requirements-backends.txt")
         done = finished(backend)
         assert done.returncode == 0, done.stderr[-3000:]
         with np.load(networks / f"{backend}.npz") as found:
