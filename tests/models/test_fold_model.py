@@ -10,7 +10,9 @@ from numpy.testing import assert_allclose
 from lesion_transfer.evaluation.svm import LinearHead, fit_head
 from lesion_transfer.models.backbones import SmallVGG
 from lesion_transfer.models.fold_model import compose, disagreement, head_model
+from lesion_transfer.models.views import viewed
 from lesion_transfer.protocols import SVM
+from lesion_transfer.training.predict import predict
 
 SIZE = 12
 CLASSES = ("benign", "melanoma", "carcinoma")
@@ -100,13 +102,24 @@ np.save(folder + "/probabilities.npy", keras.ops.convert_to_numpy(model(images))
 """
 
 
-@pytest.mark.slow
-def test_a_saved_fold_model_needs_keras_alone(
-    network: keras.Model, features: np.ndarray, tmp_path: Path
-):
+@pytest.mark.parametrize("views", [2, 8])
+def test_the_fold_model_looks_at_as_many_views_as_its_head_did(network: keras.Model, views: int):
+    features = predict(viewed(network, views), IMAGES, np.arange(60))
     spec = SVM(C=(1.0,), shuffles=1)
     head = fit_head(features, np.arange(60) % 3, CLASSES, spec, seed=0)
-    compose(network, head_model(head)).save(tmp_path / "model.keras")
+    model = compose(network, head_model(head), views)
+    assert disagreement(model, IMAGES, head.probabilities(features)) < 1e-5
+    assert disagreement(compose(network, head_model(head)), IMAGES, head.probabilities(features))
+    assert model.get_layer("network") is network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [1, 8])
+def test_a_saved_fold_model_needs_keras_alone(network: keras.Model, tmp_path: Path, views: int):
+    features = predict(viewed(network, views), IMAGES, np.arange(60))
+    spec = SVM(C=(1.0,), shuffles=1)
+    head = fit_head(features, np.arange(60) % 3, CLASSES, spec, seed=0)
+    compose(network, head_model(head), views).save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", IMAGES)
     done = subprocess.run(
         [sys.executable, "-I", "-c", ALONE, str(tmp_path)],

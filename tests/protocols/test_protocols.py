@@ -140,6 +140,10 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_file(demo: Path):
         ("finetune", "dropout", 1),
         ("finetune", "validation_share", 0.5),
         ("finetune", "ema", 1),
+        ("finetune", "balance", "weight"),
+        ("finetune", "layer_decay", 0),
+        ("finetune", "layer_decay", 1.1),
+        ("extraction", "views", 3),
         ("svm", "C", []),
         ("svm", "C", [0]),
         ("svm", "shuffles", 0),
@@ -244,3 +248,28 @@ def test_every_value_is_in_the_digest():
         {"backbone": {"feature_layer": "x"}},
     ]
     assert len({demo.digest(), *(load_protocol("demo", each).digest() for each in changed)}) == 5
+
+
+def test_what_came_later_changes_no_key_while_it_is_not_used():
+    """Or results from before it existed would be computed again."""
+    demo = load_protocol("demo")
+    values = {
+        "finetune": {"layer_decay": 0.5, "augmentation": {"blur": 0.1, "mixup": 0.2}},
+        "extraction": {"views": 8},
+    }
+    changed = load_protocol("demo", values)
+    assert not {"layer_decay", "blur", "mixup", "views"} & set(words(demo.model_dump()))
+    assert {"layer_decay", "blur", "mixup", "views"} <= set(words(changed.model_dump()))
+    assert Protocol.model_validate(changed.model_dump()) == changed
+
+
+def words(values: dict) -> list[str]:
+    """Return the keys of a nested mapping, at any depth."""
+    inner = [word for value in values.values() if isinstance(value, dict) for word in words(value)]
+    return [*values, *inner]
+
+
+@pytest.mark.parametrize(("written", "read"), [(True, True), (False, False), ("weights",) * 2])
+def test_balance_is_by_resampling_by_weights_or_not_at_all(demo: Path, written, read):
+    path = spoilt(demo, lambda content: content["finetune"].update(balance=written))
+    assert load_protocol(path).finetune.balance == read

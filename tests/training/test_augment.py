@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from lesion_transfer.protocols import Augmentation
-from lesion_transfer.training.augment import affine_matrices, augment
+from lesion_transfer.training.augment import affine_matrices, augment, mix
 
 SIDE = 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8)
@@ -17,6 +17,7 @@ ALL = Augmentation(
     contrast=0.2,
     colour=0.1,
     cutout=0.3,
+    blur=0.1,
 )
 
 
@@ -175,3 +176,45 @@ def test_cutout_erases_one_square_of_its_share(share: float, side: int):
         assert (after[top : top + side, left : left + side] == 127).all()
         places.add((top, left))
     assert len(places) > 1 or side == SIDE
+
+
+def test_half_of_the_pictures_are_blurred_each_by_its_own_deviation():
+    point = np.zeros((200, 41, 41, 3), np.uint8)
+    point[:, 20, 20] = 255
+    changed = augment(point, Augmentation(blur=0.05), rng()).astype(float)
+    spread = changed[..., 0].sum(axis=1) / changed[..., 0].sum(axis=(1, 2))[:, None]
+    place = np.arange(41) - 20
+    deviation = np.sqrt((spread * place**2).sum(axis=1))
+    blurred = deviation > 0
+    assert 70 < blurred.sum() < 130
+    assert deviation.max() < 0.05 * 41 * 1.1
+    assert np.ptp(deviation[blurred]) > 1
+
+
+def test_a_blur_keeps_even_pictures_and_their_edges():
+    even = np.full((20, SIDE, SIDE, 3), 77, np.uint8)
+    assert_array_equal(augment(even, Augmentation(blur=0.5), rng()), even)
+
+
+# --- MixUp ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_what_is_kept_follows_the_beta_distribution(alpha: float):
+    count = 4000
+    _, targets = mix(
+        np.zeros((count, 1, 1, 3), np.uint8), np.eye(count, dtype=np.float32), alpha, rng()
+    )
+    kept = np.diag(targets)
+    kept = kept[kept < 1]
+    assert_allclose(kept.mean(), 0.5, atol=0.03)
+    assert_allclose(kept.var(), 1 / (4 * (2 * alpha + 1)), rtol=0.1)
+
+
+def test_a_mixture_is_of_two_pictures_and_of_their_targets():
+    targets = np.eye(20, dtype=np.float32)
+    images, mixed = mix(IMAGES, targets, 1.0, rng())
+    assert images.dtype == np.uint8
+    assert (np.count_nonzero(mixed, axis=1) <= 2).all()
+    assert_allclose(mixed.sum(axis=1), 1, rtol=1e-6)
+    assert_allclose(images, np.einsum("nm,mhwc->nhwc", mixed, IMAGES.astype(float)), atol=0.51)

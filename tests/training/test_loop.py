@@ -12,8 +12,8 @@ from lesion_transfer.training.loop import (
     Trainer,
     TrainingDivergedError,
     cross_entropy,
-    learning_rate,
 )
+from lesion_transfer.training.optimizers import learning_rate
 from lesion_transfer.training.predict import predict
 
 SIDE = 6
@@ -295,44 +295,6 @@ def test_filler_at_the_end_of_an_epoch_changes_nothing():
     _, filled = fit(Trainer(network(), 2, spec(batch_size=128, **options)))
     for one, other in zip(exact, filled, strict=True):
         assert_allclose(one, other, atol=1e-6)
-
-
-def test_a_constant_rate_is_constant():
-    assert {learning_rate(spec(), step, 10) for step in range(40)} == {0.01}
-
-
-def test_warm_up_rises_in_a_line_to_the_rate():
-    warm = spec(warmup_epochs=2)
-    rates = [learning_rate(warm, step, 4) for step in range(10)]
-    assert_allclose(rates[:8], 0.01 * np.arange(1, 9) / 9)
-    assert rates[8:] == [0.01, 0.01]
-
-
-def test_part_of_an_epoch_can_be_warm_up():
-    rates = [learning_rate(spec(warmup_epochs=0.5), step, 4) for step in range(4)]
-    assert_allclose(rates, [0.01 / 3, 0.02 / 3, 0.01, 0.01])
-
-
-def test_a_cosine_starts_at_the_rate_is_half_midway_and_ends_at_zero():
-    cosine = spec(schedule="cosine", epochs=5)
-    rates = [learning_rate(cosine, step, 10) for step in range(51)]
-    assert (rates[0], rates[50]) == (0.01, pytest.approx(0, abs=1e-12))
-    assert rates[25] == pytest.approx(0.005)
-    assert rates == sorted(rates, reverse=True)
-
-
-def test_a_cosine_begins_after_the_warm_up():
-    both = spec(schedule="cosine", warmup_epochs=1, epochs=5)
-    rates = [learning_rate(both, step, 10) for step in range(51)]
-    assert int(np.argmax(rates)) == 10
-    assert rates[10] == 0.01
-    assert rates[30] == pytest.approx(0.005)
-    assert rates[50] == pytest.approx(0, abs=1e-12)
-
-
-def test_nothing_but_warm_up_is_allowed():
-    rates = [learning_rate(spec(schedule="cosine", warmup_epochs=9), s, 2) for s in range(8)]
-    assert all(0 < rate < 0.01 for rate in rates)
 
 
 def test_the_history_has_the_schedules_rates():

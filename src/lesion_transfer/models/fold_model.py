@@ -14,6 +14,7 @@ import numpy.typing as npt
 from keras import layers
 
 from lesion_transfer.evaluation.svm import LinearHead
+from lesion_transfer.models.views import mean_features
 
 
 def head_model(head: LinearHead) -> keras.Model:
@@ -31,7 +32,7 @@ def head_model(head: LinearHead) -> keras.Model:
     return model
 
 
-def compose(network: keras.Model, head: keras.Model) -> keras.Model:
+def compose(network: keras.Model, head: keras.Model, views: int = 1) -> keras.Model:
     """Join a network and a fold's head into the fold model.
 
     Parameters
@@ -40,6 +41,8 @@ def compose(network: keras.Model, head: keras.Model) -> keras.Model:
         (batch, size, size, 3) RGB 0–255 → (batch, d) features.
     head
         (batch, d) features → (batch, classes) probabilities, from :func:`head_model`.
+    views
+        Of the picture, over which features are averaged, as they were for the head.
 
     Returns
     -------
@@ -49,7 +52,7 @@ def compose(network: keras.Model, head: keras.Model) -> keras.Model:
     size = network.input_shape[1]
     image = keras.Input((None, None, 3), name="image")
     x = layers.Resizing(size, size, antialias=True, name="resize")(image)
-    return keras.Model(image, head(network(x)), name="fold_model")
+    return keras.Model(image, head(mean_features(network, x, views)), name="fold_model")
 
 
 def disagreement(

@@ -21,6 +21,14 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 PROTOCOL_FOLDER = Path(__file__).parent
 
 
+def _later(default: Any, **about: Any) -> Any:
+    """Return a field that came after others: at its default it is not part of any key.
+
+    What was computed before the field existed is so found again.
+    """
+    return Field(default, exclude_if=lambda value: value == default, **about)
+
+
 class TrimBorder(Frozen):
     """Cut off the dark frame: edge rows and columns in which next to nothing is bright."""
 
@@ -100,6 +108,17 @@ class Augmentation(Frozen):
     contrast: Share = Field(0.0, description="multiplied around the mean, 1 ± this")
     colour: Share = Field(0.0, description="each channel multiplied by 1 ± this")
     cutout: Share = Field(0.0, description="side of an erased square, as a share of the image side")
+    blur: Share = _later(
+        0.0,
+        description="half of the pictures are blurred by a Gaussian, its standard deviation "
+        "uniform in 0 to this share of the image side",
+    )
+    mixup: float = _later(
+        0.0,
+        ge=0,
+        description="α of the Beta distribution of how much of each picture, and of its label, is "
+        "kept when another of the batch is mixed in (Zhang et al. 2018); 0: none",
+    )
 
 
 class Training(Frozen):
@@ -125,10 +144,11 @@ class Training(Frozen):
         description="batch normalisation keeps its statistics and weights; not where training "
         "starts from random weights, which have no statistics yet",
     )
-    balance: bool = Field(
+    balance: bool | Literal["weights"] = Field(
         True,
-        description="every epoch, each class is resampled to the size of the largest, which is "
-        "seen once",
+        description="true: every epoch, each class is resampled to the size of the largest, which "
+        "is seen once; weights: every picture is seen once, and classes weigh alike in the loss; "
+        "false: every picture is seen once and weighs the same",
     )
     validation_share: float = Field(
         0.1, gt=0, lt=0.5, description="stratified and grouped share of the training half"
@@ -149,6 +169,14 @@ class Training(Frozen):
         ge=1,
         description="batches whose gradients are averaged for one step, when memory is short",
     )
+    layer_decay: float = _later(
+        1.0,
+        gt=0,
+        le=1,
+        description="the learning rate is multiplied by this once for each block of the network, "
+        "from the classifier, which has the whole of it, downwards; a block is the layers between "
+        "two changes of resolution",
+    )
     augmentation: Augmentation = Augmentation()
 
 
@@ -159,6 +187,16 @@ def starting_from(training: Training, *, random: bool) -> Training:
     passes on next to nothing, and the network does not learn.
     """
     return training.model_copy(update={"freeze_batch_norm": False}) if random else training
+
+
+class Extraction(Frozen):
+    """How features are taken from a network, for the SVM and for the fold model alike."""
+
+    views: Literal[1, 2, 4, 8] = _later(
+        1,
+        description="mirror images and quarter turns of a picture over which its features are "
+        "averaged, before they are normalised",
+    )
 
 
 class SVM(Frozen):
@@ -180,6 +218,7 @@ class Protocol(Frozen):
     backbone: Backbone
     pretrain: Training
     finetune: Training
+    extraction: Extraction = Extraction()
     svm: SVM = SVM()
     repeats: int = Field(5, ge=1, description="of two-fold cross-validation")
     seed: int = Field(0, ge=0)

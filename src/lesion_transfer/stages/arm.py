@@ -14,7 +14,7 @@ from lesion_transfer.data.splits import Partition, five_by_two, fold_indices, ho
 from lesion_transfer.data.store import ImageStore
 from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbones import Backbone
-from lesion_transfer.protocols import Protocol, Training, starting_from
+from lesion_transfer.protocols import Extraction, Protocol, Training, starting_from
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import SourceNetwork, find_backbone, flat, source_network
 from lesion_transfer.stages.requests import ArmRequest
@@ -106,6 +106,12 @@ class PlannedArm:
         published = () if self.published is None else (self.published.identity,)
         return self.store.digest, self.arm.design, *published
 
+    @property
+    def _extraction(self) -> tuple[Extraction, ...]:
+        """Nothing where it is the plain one: keys from before there was another stay valid."""
+        extraction = self.protocol.extraction
+        return () if extraction == Extraction() else (extraction,)
+
     def network_key(self, fold: Fold) -> str:
         """Key of the network that gives the features."""
         if not self.arm.model.finetune:
@@ -122,7 +128,13 @@ class PlannedArm:
 
     def features_key(self, fold: Fold) -> str:
         """Key of the features; a frozen network's are the same for all folds and designs."""
-        return digest(SCHEMA_VERSION, "features", self.network_key(fold), self.store.digest)
+        return digest(
+            SCHEMA_VERSION,
+            "features",
+            self.network_key(fold),
+            self.store.digest,
+            *self._extraction,
+        )
 
     def fold_key(self, fold: Fold) -> str:
         """Key of the fold's evaluation; holds the arm's names, so that each arm has its runs."""
@@ -147,6 +159,7 @@ class PlannedArm:
             *self._data,
             self.source.key,
             self.training if self.arm.model.finetune else None,
+            *self._extraction,
             self.protocol.svm,
         )
 
@@ -219,6 +232,7 @@ class PlannedArm:
         return (
             file
             | (training if self.arm.model.finetune else {})
+            | flat(protocol.extraction.model_dump(), "extraction")
             | flat(protocol.svm.model_dump(), "svm")
         )
 

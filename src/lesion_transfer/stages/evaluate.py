@@ -84,7 +84,7 @@ def _log_model(
     inputs: npt.NDArray[Any] = data.features[:CHECKED_IMAGES]
     if planned.arm.model.finetune:
         network = data.network if data.network is not None else fold_network(ws, planned, fold, run)
-        model, name = compose(network, model), FOLD_MODEL
+        model, name = compose(network, model, planned.protocol.extraction.views), FOLD_MODEL
         inputs = planned.store.images[planned.rows[:CHECKED_IMAGES]]
     error = disagreement(model, inputs, head.probabilities(data.features[:CHECKED_IMAGES]))
     if not error <= TOLERANCE:

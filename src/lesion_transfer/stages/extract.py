@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion_transfer.evaluation.svm import gram_matrix
+from lesion_transfer.models.views import viewed
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.features import FEATURES_FILE, read_features, to_table
 from lesion_transfer.stages.finetune import fold_network
@@ -53,7 +54,8 @@ def fold_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> F
         return FoldFeatures(_in_order(ids, features, planned))
     network = fold_network(ws, planned, fold, run)
     ws.progress.now(f"{run.unit.name} · features")
-    features = predict(network, planned.store.images, planned.rows)
+    views = planned.protocol.extraction.views
+    features = predict(viewed(network, views), planned.store.images, planned.rows)
     split = planned.fold_rows(fold)
     parts = np.full(len(planned.rows), "test", object)
     parts[split.kept], parts[split.validation] = "train", "validation"
@@ -109,7 +111,8 @@ def _frozen_run(
     with ws.tracker.open(unit) as run:
         ws.progress.now(unit.name)
         rows = np.arange(len(store.index))
-        features = predict(planned.source.build(), store.images, rows, progress=ws.progress.track)
+        network = viewed(planned.source.build(), planned.protocol.extraction.views)
+        features = predict(network, store.images, rows, progress=ws.progress.track)
         count = len(rows)
         table = to_table(
             store.index["image_id"].tolist(),

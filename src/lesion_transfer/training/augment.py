@@ -1,4 +1,4 @@
-"""Augmentation: one affine warp an image, then colour and cut-out.
+"""Augmentation: one affine warp an image, then blur, colour and cut-out; and MixUp of a batch.
 
 The affine changes are composed into one matrix, so that a picture is resampled once (the paper's
 scripts do likewise). A batch's changes depend only on the generator it is given.
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lesion_transfer.protocols import Augmentation
 
 Images = npt.NDArray[np.uint8]
+Targets = npt.NDArray[np.float32]
 
 
 def augment(images: Images, spec: Augmentation, rng: np.random.Generator) -> Images:
@@ -33,11 +34,35 @@ def augment(images: Images, spec: Augmentation, rng: np.random.Generator) -> Ima
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
+    if spec.blur:
+        _blur(out, spec.blur, rng)
     if spec.brightness or spec.contrast or spec.colour:
         out = _recolour(out, spec, rng)
     if spec.cutout:
         _cut_out(out, spec.cutout, rng)
     return out
+
+
+def mix(
+    images: Images, targets: Targets, alpha: float, rng: np.random.Generator
+) -> tuple[Images, Targets]:
+    """Mix into each example another one of the batch: MixUp (Zhang et al. 2018, equation 1).
+
+    Parameters
+    ----------
+    images
+        (batch, side, side, 3), RGB 0–255.
+    targets
+        (batch, classes): what is mixed as the pictures are.
+    alpha
+        The share that is kept is drawn from Beta(alpha, alpha), for each example by itself.
+    """
+    kept = rng.beta(alpha, alpha, len(images)).astype(np.float32)
+    other = rng.permutation(len(images))
+    share = kept[:, None, None, None]
+    mixed = images * share + images[other] * (1 - share)
+    share = kept[:, None]
+    return np.rint(mixed).astype(np.uint8), targets * share + targets[other] * (1 - share)
 
 
 def affine_matrices(
@@ -60,6 +85,14 @@ def affine_matrices(
     centre = np.full(2, (side - 1) / 2)
     offset = centre + shift - linear @ centre
     return np.concatenate([linear, offset[..., None]], axis=2)
+
+
+def _blur(images: Images, share: float, rng: np.random.Generator) -> None:
+    deviations = rng.uniform(0, share * images.shape[1], len(images))
+    chosen = rng.integers(0, 2, len(images))
+    for number in np.flatnonzero(chosen):
+        image, deviation = images[number], deviations[number]
+        cv2.GaussianBlur(image, (0, 0), deviation, dst=image, borderType=cv2.BORDER_REPLICATE)
 
 
 def _recolour(images: Images, spec: Augmentation, rng: np.random.Generator) -> Images:

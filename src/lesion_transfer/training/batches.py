@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import numpy.typing as npt
 from lesion_transfer.data.balance import balanced_epoch
 from lesion_transfer.data.images import Pictures
 from lesion_transfer.protocols import Training
-from lesion_transfer.training.augment import Images, augment
+from lesion_transfer.training.augment import Images, Targets, augment, mix
 
 Labels = npt.NDArray[np.int64]
+THREADS = min(8, os.cpu_count() or 1)
+"""That prepare batches ahead of the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,39 +47,73 @@ class Batch:
     """Fixed-size arrays; the examples that fill up the last batch of an epoch weigh nothing.
 
     A fixed size means that a compiled training step is compiled once.
+
+    Attributes
+    ----------
+    images
+        (batch, side, side, 3), RGB 0–255.
+    targets
+        (batch, classes), the share of each class; rows sum to 1.
+    weights
+        (batch,) of each example in the loss.
     """
 
     images: Images
-    labels: Labels
+    targets: Targets
     weights: npt.NDArray[np.float32]
 
 
-def epoch_batches(examples: Examples, spec: Training, epoch: int, seed: int) -> Iterator[Batch]:
+def epoch_batches(
+    examples: Examples,
+    classes: int,
+    spec: Training,
+    epoch: int,
+    seed: int,
+    threads: int = THREADS,
+) -> Iterator[Batch]:
     """Yield the batches of one epoch; ``(seed, epoch)`` decides them, threads do not.
 
-    One background thread prepares batches ahead of the network; OpenCV and NumPy release the
+    They are prepared in background threads, ahead of the network; OpenCV and NumPy release the
     interpreter while they work.
     """
-    if spec.balance:
+    if spec.balance is True:
         order = balanced_epoch(examples.labels, epoch, seed)
     else:
         order = np.random.default_rng([seed, epoch]).permutation(len(examples))
     starts = range(0, len(order), spec.batch_size)
+    one_hot = np.eye(classes, dtype=np.float32)
+    if spec.balance == "weights":
+        one_hot *= class_weights(examples.labels, classes)
 
     def prepare(number: int, start: int) -> Batch:
         chosen = order[start : start + spec.batch_size]
-        weights = np.ones(spec.batch_size, np.float32)
-        weights[len(chosen) :] = 0
         filled = np.resize(chosen, spec.batch_size)
         rng = np.random.default_rng([seed, epoch, number])
         images = augment(examples.images[examples.rows[filled]], spec.augmentation, rng)
-        return Batch(images, examples.labels[filled], weights)
+        targets = one_hot[examples.labels[filled]]
+        if spec.augmentation.mixup:
+            images, targets = mix(images, targets, spec.augmentation.mixup, rng)
+        # Of a mixed example, each part weighs what its class does.
+        weights = targets.sum(axis=1)
+        targets = targets / weights[:, None]
+        weights[len(chosen) :] = 0
+        return Batch(images, targets, weights)
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         ahead: list[Future[Batch]] = []
         for number, start in enumerate(starts):
             ahead.append(pool.submit(prepare, number, start))
-            if len(ahead) > 3:
+            if len(ahead) > threads + 2:
                 yield ahead.pop(0).result()
         for future in ahead:
             yield future.result()
+
+
+def class_weights(labels: Labels, classes: int) -> npt.NDArray[np.float32]:
+    """Return (classes,) weights by which classes weigh alike, and examples 1 on average.
+
+    A class without an example, which no weight can help, has 0.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    share = len(labels) / np.count_nonzero(counts)
+    return np.divide(share, counts, out=np.zeros(classes), where=counts > 0).astype(np.float32)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,6 +22,7 @@ from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import Training
 from lesion_transfer.training.batches import Examples, epoch_batches
 from lesion_transfer.training.checkpoint import Best, Checkpoint, State
+from lesion_transfer.training.optimizers import learning_rate, optimizer_for
 from lesion_transfer.training.predict import predict
 
 Weights = list[npt.NDArray[np.float32]]
@@ -79,7 +79,7 @@ class Trainer:
             classes, activation="softmax", dtype="float32", name="classifier"
         )
         self.model = keras.Model(self._computing.input, self.classifier(dropped), name="training")
-        self.optimizer = _optimizer(spec)
+        self.optimizer = optimizer_for(spec, self._computing)
         self.model.compile(
             optimizer=self.optimizer,
             loss=keras.losses.CategoricalCrossentropy(
@@ -166,14 +166,11 @@ class Trainer:
         steps = math.ceil(self._epoch_length(training) / self.spec.batch_size)
         losses = []
         rate = self.spec.learning_rate
-        for step, batch in enumerate(epoch_batches(training, self.spec, epoch, seed)):
+        batches = epoch_batches(training, self.classes, self.spec, epoch, seed)
+        for step, batch in enumerate(batches):
             rate = learning_rate(self.spec, (epoch - 1) * steps + step, steps)
             self.optimizer.learning_rate.assign(rate)
-            loss = self.model.train_on_batch(
-                batch.images.astype(np.float32),
-                np.eye(self.classes, dtype=np.float32)[batch.labels],
-                sample_weight=batch.weights,
-            )
+            loss = self.model.train_on_batch(batch.images, batch.targets, batch.weights)
             losses.append(float(loss))
             if not math.isfinite(losses[-1]):
                 raise TrainingDivergedError(
@@ -214,7 +211,7 @@ class Trainer:
             variable.assign(np.array([seed, number], dtype="uint32"))
 
     def _epoch_length(self, training: Examples) -> int:
-        if not self.spec.balance:
+        if self.spec.balance is not True:
             return len(training)
         return int(np.bincount(training.labels).max()) * len(np.unique(training.labels))
 
@@ -237,43 +234,10 @@ class Trainer:
         yield from zip(averages, self.model.trainable_variables, strict=True)
 
 
-def learning_rate(spec: Training, step: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of a step, counted from 0: warm-up, then constant or cosine."""
-    warmup = spec.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return spec.learning_rate * (step + 1) / (warmup + 1)
-    if spec.schedule == "constant":
-        return spec.learning_rate
-    done = (step - warmup) / max(1, spec.epochs * steps_per_epoch - warmup)
-    return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
 def cross_entropy(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]) -> float:
     """Mean negative log probability of the true class."""
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean())
-
-
-def _optimizer(spec: Training) -> keras.optimizers.Optimizer:
-    options: dict[str, Any] = {}
-    if spec.ema is not None:
-        options |= {"use_ema": True, "ema_momentum": spec.ema}
-    if spec.accumulate > 1:
-        options |= {"gradient_accumulation_steps": spec.accumulate}
-    decay = spec.weight_decay or None
-    if spec.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(
-            spec.learning_rate,
-            momentum=spec.momentum,
-            nesterov=spec.momentum > 0,
-            weight_decay=decay,
-            **options,
-        )
-    else:
-        optimizer = keras.optimizers.AdamW(spec.learning_rate, weight_decay=decay or 0.0, **options)
-    if decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
 
 
 def _numpy(variable: keras.Variable) -> npt.NDArray[np.float32]:
