@@ -197,6 +197,19 @@ class Extraction(Frozen):
         description="mirror images and quarter turns of a picture over which its features are "
         "averaged, before they are normalised",
     )
+    precision: Literal["float32", "bfloat16"] = _later(
+        "float32",
+        description="of the computation of features; the fold model computes in float32. bfloat16 "
+        "is faster on processors that have it, for networks of wide convolutions",
+    )
+    features: Literal["float32", "float16"] = _later(
+        "float32", description="in which features are kept; float16 takes half the space"
+    )
+
+    @property
+    def exact(self) -> bool:
+        """Whether these are, up to rounding, the features that the fold model computes."""
+        return self.precision == self.features == "float32"
 
 
 class SVM(Frozen):

@@ -16,6 +16,7 @@ from lesion_transfer.evaluation.metrics import fold_metrics
 from lesion_transfer.evaluation.predictions import Predictions
 from lesion_transfer.evaluation.svm import LinearHead, fit_head
 from lesion_transfer.models.fold_model import compose, disagreement, head_model
+from lesion_transfer.models.views import viewed
 from lesion_transfer.reporting.roc import roc_figure
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.extract import FoldFeatures, fold_features, mark_features
@@ -23,6 +24,7 @@ from lesion_transfer.stages.finetune import FOLD_MODEL, fold_network, save_model
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
 from lesion_transfer.tracking import Run
+from lesion_transfer.training.predict import predict
 
 HEAD_MODEL = "model/head.keras"
 PREDICTIONS_FILE = "predictions.parquet"
@@ -81,12 +83,16 @@ def _log_model(
 ) -> None:
     """Log the fold model; for a frozen arm, whose folds share one network, the head alone."""
     model, name = head_model(head), HEAD_MODEL
-    inputs: npt.NDArray[Any] = data.features[:CHECKED_IMAGES]
+    extraction = planned.protocol.extraction
+    features = data.features[:CHECKED_IMAGES]
+    inputs: npt.NDArray[Any] = features
     if planned.arm.model.finetune:
         network = data.network if data.network is not None else fold_network(ws, planned, fold, run)
-        model, name = compose(network, model, planned.protocol.extraction.views), FOLD_MODEL
+        model, name = compose(network, model, extraction.views), FOLD_MODEL
         inputs = planned.store.images[planned.rows[:CHECKED_IMAGES]]
-    error = disagreement(model, inputs, head.probabilities(data.features[:CHECKED_IMAGES]))
+        if not extraction.exact:  # the fold model computes its own features, in float32
+            features = predict(viewed(network, extraction.views), inputs, np.arange(len(inputs)))
+    error = disagreement(model, inputs, head.probabilities(features))
     if not error <= TOLERANCE:
         raise ArithmeticError(
             f"the fold model's probabilities differ from scikit-learn's by {error:.2g}; "
