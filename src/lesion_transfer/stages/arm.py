@@ -47,6 +47,8 @@ class PlannedArm:
         The folds asked for.
     published
         Where the partitions come from a file.
+    looking
+        Test images of each fold that a figure shows.
     """
 
     arm: Arm
@@ -59,6 +61,7 @@ class PlannedArm:
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
     published: PublishedFolds | None = None
+    looking: int = 0
 
     @property
     def training(self) -> Training:
@@ -268,8 +271,9 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         seed=protocol.seed,
     )
     source = source_network(ws, request, protocol, backbone, Source.parse(request.source))
+    looked = request.images_looked_at
     return PlannedArm(
-        arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published
+        arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published, looked
     )
 
 

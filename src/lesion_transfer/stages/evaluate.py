@@ -21,6 +21,7 @@ from lesion_transfer.reporting.roc import roc_figure
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.extract import FoldFeatures, fold_features, mark_features
 from lesion_transfer.stages.finetune import FOLD_MODEL, fold_network, save_model
+from lesion_transfer.stages.looking import log_looking
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
 from lesion_transfer.tracking import Run
@@ -61,7 +62,9 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     metrics = fold_metrics(
         found.labels, found.decision, found.probabilities, found.classes, found.threshold
     )
-    _log_model(ws, planned, fold, run, data, head)
+    network = _log_model(ws, planned, fold, run, data, head)
+    if planned.looking:
+        log_looking(ws, planned, run, found, planned.rows[split.test], head, network)
     run.metrics(metrics)
     run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
     if len(planned.classes) == 2:
@@ -80,12 +83,13 @@ def _log_model(
     run: Run,
     data: FoldFeatures,
     head: LinearHead,
-) -> None:
-    """Log the fold model; for a frozen arm, whose folds share one network, the head alone."""
+) -> Any | None:
+    """Log the fold model and return its network; of a frozen arm, log the head and return None."""
     model, name = head_model(head), HEAD_MODEL
     extraction = planned.protocol.extraction
     features = data.features[:CHECKED_IMAGES]
     inputs: npt.NDArray[Any] = features
+    network: Any | None = None
     if planned.arm.model.finetune:
         network = data.network if data.network is not None else fold_network(ws, planned, fold, run)
         model, name = compose(network, model, extraction.views), FOLD_MODEL
@@ -102,6 +106,7 @@ def _log_model(
     save_model(ws, run, model, name)
     if data.network is not None:
         mark_features(planned, fold, run)
+    return network
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -19,6 +19,10 @@ from lesion_transfer.study import LESION_DESIGNS, MODELS, Design, Model, Source
 SYNTHETIC = "synthetic"
 
 FOLDS = "all, or some (1x1,1x2,3x1); or a file of published folds (file.yml, file.yml:1x1,1x2)"
+LOOKING = (
+    "test images of each fold, half of them its surest errors, for which a figure shows where the "
+    "model looks, some 50 passes of the network each; not given: 8, for synthetic data none"
+)
 ORIGINAL_LOOP = "with published folds: the original scripts' ten fits, which visit 3 partitions"
 
 
@@ -122,12 +126,12 @@ class NetworkRequest(DataRequest):
     backbone: str | None = Field(
         None,
         description="small_vgg, vgg_m, a keras.applications name, or a Keras model file (path, "
-        "s3://, models:/ or runs:/); not given: the protocol's",
+        "https://, s3://, models:/ or runs:/); not given: the protocol's",
     )
     weights: str | None = Field(
         None,
-        description="file of the ImageNet weights (path or s3://): MatConvNet's .mat for vgg_m, "
-        "VGG16 or VGG19, Keras' .h5 for other names; not given: the protocol's",
+        description="file of the ImageNet weights (path, https:// or s3://): MatConvNet's .mat for "
+        "vgg_m, VGG16 or VGG19, Keras' .h5 for other names; not given: the protocol's",
     )
     feature_layer: str | None = Field(
         None, description="layer that gives the features; not given: the protocol's"
@@ -193,6 +197,7 @@ class ArmRequest(NetworkRequest):
     finetune: bool = Field(True, description="train on the target; false: frozen features")
     folds: str = Field("all", description=FOLDS)
     reproduce_original_loop: bool = Field(False, description=ORIGINAL_LOOP)
+    looking: int | None = Field(None, ge=0, le=32, description=LOOKING)
 
     _check_source = field_validator("source")(_source)
 
@@ -200,6 +205,13 @@ class ArmRequest(NetworkRequest):
     def model(self) -> Model:
         """The (source, fine-tune?) pair."""
         return Model(source=Source.parse(self.source), finetune=self.finetune)
+
+    @property
+    def images_looked_at(self) -> int:
+        """Test images of each fold in the figure of where the model looks."""
+        if self.looking is None:
+            return 0 if self.target == SYNTHETIC else 8
+        return self.looking
 
 
 class PreprocessRequest(DataRequest):
@@ -247,6 +259,7 @@ class StudyRequest(NetworkRequest):
     models: str = Field(",".join(MODELS), description="comma-separated letters of the models A–F")
     folds: str = Field("all", description=FOLDS)
     reproduce_original_loop: bool = Field(False, description=ORIGINAL_LOOP)
+    looking: int | None = Field(None, ge=0, le=32, description=LOOKING)
     out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
 
     @field_validator("designs")

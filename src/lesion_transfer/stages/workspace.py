@@ -45,6 +45,7 @@ class Workspace:
     force: bool
     trainers: Recent = field(default_factory=Recent)
     initial: Recent = field(default_factory=Recent)
+    networks: Recent = field(default_factory=Recent)
     feature_files: Recent = field(default_factory=Recent)
     features: Recent = field(default_factory=Recent)
     made: set[str] = field(default_factory=set)
