@@ -115,6 +115,21 @@ def test_features_agree(run: Callable[[str], Found], one: str, other: str, netwo
     assert_allclose(first, second, rtol=1e-3, atol=1e-3 * np.abs(first).max(axis=1).min())
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_features_in_bfloat16_are_nearly_those_in_float32(
+    run: Callable[[str], Found], backend: str, network: str
+):
+    exact, fast = (run(backend)[f"{kind} {network}"] for kind in ("features", "bfloat16"))
+    distance = np.linalg.norm(exact - fast, axis=1) / np.linalg.norm(exact, axis=1)
+    assert 0 < distance.max() < 0.1
+    assert np.median(distance) < 0.05
+
+
+def test_the_response_normalisation_is_pytorchs(run: Callable[[str], Found]):
+    assert run("torch")["pytorch's normalisation"] < 2e-5
+
+
 @pytest.mark.parametrize(("one", "other"), [("tensorflow", "jax"), ("tensorflow", "torch")])
 def test_a_training_without_dropout_takes_the_same_course(
     run: Callable[[str], Found], one: str, other: str

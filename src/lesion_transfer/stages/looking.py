@@ -57,13 +57,11 @@ def log_looking(
 
     images, given = planned.store.images[rows[chosen]], found.predicted[chosen]
     captions = [
-        f"{found.images[row]}\n{found.classes[found.labels[row]]}, "
-        f"{'as' if found.labels[row] == answer else 'not'} said ({said:.0%} {name})"
+        f"{found.images[row]}\n{found.classes[found.labels[row]]}, called {found.classes[answer]} "
+        f"({100 * found.probabilities[row, answer]:.0f} %)"
         for row, answer in zip(chosen, given, strict=True)
-        for name in [found.classes[answer]]
-        for said in [found.probabilities[row, answer]]
     ]
-    figure = looking_figure(
-        images, occlusion_maps(ask, images, given), captions, f"{run.unit.name}: where it looks"
+    title = f"{run.unit.name}: its surest right answers, then its surest errors"
+    run.figure(
+        looking_figure(images, occlusion_maps(ask, images, given), captions, title), LOOKING_FIGURE
     )
-    run.figure(figure, LOOKING_FIGURE)
