@@ -77,6 +77,10 @@ bench-statistics: $(VENV)/.dev ## each test's false alarms and power on simulate
 bench-train: $(VENV)/.dev ## training against a bare loop on arrays in memory, float32 and bfloat16
 	@python benchmarks/train.py
 
+.PHONY: bench-paper
+bench-paper: $(VENV)/.dev ## the time of the whole paper protocol, from a measured fold
+	@python benchmarks/paper_protocol.py
+
 .PHONY: bench-extract
 bench-extract: $(VENV)/.dev ## extraction from a store against predict on arrays in memory
 	@python benchmarks/extract.py

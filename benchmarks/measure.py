@@ -59,3 +59,22 @@ def report(speeds: dict[str, float], reference: str, flops: float, peak: float) 
         print(
             f"{name:34} {speed:8.1f}  {speed / speeds[reference]:5.2f}  {speed * flops / peak:.0%}"
         )
+
+
+def device_memory() -> str:
+    """Return the peak memory in use on the accelerator so far, in words."""
+    match keras.backend.backend():
+        case "torch":
+            import torch
+
+            peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        case "jax":
+            import jax
+
+            peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        case _:
+            import tensorflow as tf
+
+            gpus = tf.config.list_logical_devices("GPU")
+            peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None
+    return "no accelerator" if peak is None else f"{peak / 2**30:.2f} GiB"

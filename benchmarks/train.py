@@ -20,7 +20,7 @@ from measure import alternately, forward_flops, matrix_peak, noise, report  # no
 
 from lesion_transfer.models.backbones import is_file, resolve_backbone  # noqa: E402
 from lesion_transfer.protocols import Backbone, Training, load_protocol  # noqa: E402
-from lesion_transfer.training.batches import Examples  # noqa: E402
+from lesion_transfer.training.batches import Examples, opencv_feed  # noqa: E402
 from lesion_transfer.training.loop import Trainer  # noqa: E402
 
 
@@ -36,7 +36,8 @@ def main() -> None:
     images, labels = noise(count, given.size), np.arange(count) % 2
     examples = Examples(images, np.arange(count), labels)
     inputs, targets = images.astype(np.float32), np.eye(2, dtype=np.float32)[labels]
-    recipe = load_protocol("paper").finetune
+    # Noise has nothing to teach: at the rate of the recipe the loss would soon be infinite.
+    recipe = load_protocol("paper").finetune.model_copy(update={"learning_rate": 1e-9})
 
     def trainer(**changes: object) -> Trainer:
         spec = Training(**(recipe.model_dump() | {"batch_size": given.batch} | changes))
@@ -45,17 +46,17 @@ def main() -> None:
         return Trainer(backbone.build(given.size, imagenet=False, seed=0), 2, spec)
 
     def platform(made: Trainer) -> int:
-        made._epoch(1, examples, 0)
+        made._epoch(1, examples, 0, opencv_feed(examples, made.spec.augmentation))
         return count
 
     def bare(made: Trainer) -> int:
         for start in range(0, count, given.batch):
             part = slice(start, start + given.batch)
-            made.model.train_on_batch(inputs[part], targets[part])
+            made._trained.train_on_batch(inputs[part], targets[part])
         return count
 
     def fit(made: Trainer) -> int:
-        made.model.fit(inputs, targets, batch_size=given.batch, shuffle=False, verbose=0)
+        made._trained.fit(inputs, targets, batch_size=given.batch, shuffle=False, verbose=0)
         return count
 
     reference, mixed = trainer(), trainer(precision="bfloat16")

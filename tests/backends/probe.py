@@ -17,6 +17,8 @@ from lesion_transfer.models.normalization import LocalResponseNormalization
 from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import SVM, Augmentation, Training
 from lesion_transfer.stages.features import read_features, write_features
+from lesion_transfer.training.augment import draw
+from lesion_transfer.training.augment_device import augmented, device_feed
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.loop import Trainer
 from lesion_transfer.training.predict import outputs
@@ -24,7 +26,13 @@ from lesion_transfer.training.predict import outputs
 TRAINED = ("small_vgg", "vgg_m")
 AUGMENTATION = Augmentation(flip=True, rotation=360, zoom=1.2, contrast=0.1)
 PLAIN = Training(
-    epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=0.01
+    epochs=2,
+    batch_size=8,
+    optimizer="sgd",
+    learning_rate=0.01,
+    momentum=0.9,
+    weight_decay=0.01,
+    layer_decay=0.7,
 )
 ALL = PLAIN.model_copy(
     update={"optimizer": "adamw", "dropout": 0.3, "ema": 0.9, "augmentation": AUGMENTATION}
@@ -62,6 +70,18 @@ def extracted(network: keras.Model, images: np.ndarray, precision: str) -> np.nd
         return read_features(path)[1]
 
 
+def changed_on_device(images: np.ndarray) -> np.ndarray:
+    """Return the images as an accelerator augments them."""
+    count, side = images.shape[:2]
+    spec = AUGMENTATION.model_copy(update={"blur": 0.1, "cutout": 0.3, "mixup": 0.4})
+    image = keras.Input((side, side, 3))
+    model = augmented(keras.Model(image, keras.layers.Identity()(image)), spec)
+    feed = device_feed(Examples(images, np.arange(count), np.zeros(count, int)), spec)
+    return model.predict_on_batch(
+        feed(np.arange(count), draw(count, side, spec, np.random.default_rng(0)))
+    )
+
+
 def main(folder: Path) -> None:
     found: dict[str, np.ndarray] = {}
     if keras.backend.backend() == "torch":
@@ -82,6 +102,8 @@ def main(folder: Path) -> None:
         ours = keras.ops.convert_to_numpy(again(images.astype(np.float32), training=False))
         gap = np.abs(ours - head.probabilities(features)).max()
         found[f"fold model {path.stem}"] = np.array(gap)
+
+        found[f"augmented {path.stem}"] = np.asarray(changed_on_device(images))
 
         if path.stem not in TRAINED:
             continue

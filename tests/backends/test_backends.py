@@ -135,3 +135,13 @@ def test_a_training_without_dropout_takes_the_same_course(
     run: Callable[[str], Found], one: str, other: str
 ):
     assert_allclose(run(one)["plain"], run(other)["plain"], rtol=5e-3)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("one", "other"), [("tensorflow", "jax"), ("tensorflow", "torch")])
+def test_accelerators_augment_alike(
+    run: Callable[[str], Found], one: str, other: str, network: str
+):
+    first, second = (run(backend)[f"augmented {network}"] for backend in (one, other))
+    assert first.std() > 10
+    assert_allclose(first, second, atol=0.05)

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from lesion_transfer.protocols import Augmentation
-from lesion_transfer.training.augment import affine_matrices, augment, mix
+from lesion_transfer.training.augment import affine_matrices, augment, draw, mixed
 
 SIDE = 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8)
@@ -201,20 +201,32 @@ def test_a_blur_keeps_even_pictures_and_their_edges():
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
 def test_what_is_kept_follows_the_beta_distribution(alpha: float):
-    count = 4000
-    _, targets = mix(
-        np.zeros((count, 1, 1, 3), np.uint8), np.eye(count, dtype=np.float32), alpha, rng()
-    )
-    kept = np.diag(targets)
-    kept = kept[kept < 1]
-    assert_allclose(kept.mean(), 0.5, atol=0.03)
-    assert_allclose(kept.var(), 1 / (4 * (2 * alpha + 1)), rtol=0.1)
+    changes = draw(4000, SIDE, Augmentation(mixup=alpha), rng())
+    assert_allclose(changes.kept.mean(), 0.5, atol=0.03)
+    assert_allclose(changes.kept.var(), 1 / (4 * (2 * alpha + 1)), rtol=0.1)
+    assert sorted(changes.partners) == list(range(4000))
 
 
 def test_a_mixture_is_of_two_pictures_and_of_their_targets():
-    targets = np.eye(20, dtype=np.float32)
-    images, mixed = mix(IMAGES, targets, 1.0, rng())
-    assert images.dtype == np.uint8
-    assert (np.count_nonzero(mixed, axis=1) <= 2).all()
-    assert_allclose(mixed.sum(axis=1), 1, rtol=1e-6)
-    assert_allclose(images, np.einsum("nm,mhwc->nhwc", mixed, IMAGES.astype(float)), atol=0.51)
+    spec = Augmentation(mixup=1.0)
+    images = augment(IMAGES, spec, rng())
+    shares = mixed(np.eye(20, dtype=np.float32), draw(20, SIDE, spec, rng()))
+    assert (np.count_nonzero(shares, axis=1) <= 2).all()
+    assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
+    assert_allclose(images, np.einsum("nm,mhwc->nhwc", shares, IMAGES.astype(float)), atol=0.51)
+
+
+def test_what_is_not_asked_for_is_not_drawn():
+    """Or results would change for protocols from before it could be asked for."""
+
+    class Counted(np.random.Generator):
+        drawn = 0
+
+        def __getattribute__(self, name: str):
+            if name in ("uniform", "integers", "beta", "permutation"):
+                Counted.drawn += 1
+            return super().__getattribute__(name)
+
+    draw(2, SIDE, Augmentation(), Counted(np.random.PCG64(0)))
+    assert Counted.drawn == 4  # zoom, rotation, shear and shift have always been
+    assert_array_equal(mixed(IMAGES, draw(20, SIDE, Augmentation(), rng())), IMAGES)

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from lesion_transfer.protocols import Augmentation, Training
-from lesion_transfer.training.batches import Batch, Examples, class_weights, epoch_batches
+from lesion_transfer.training.augment import Changes
+from lesion_transfer.training.batches import (
+    Batch,
+    Examples,
+    class_weights,
+    epoch_batches,
+    opencv_feed,
+)
 
 SIDE = 4
 STORE = np.empty((256, SIDE, SIDE, 3), np.uint8)
@@ -34,18 +41,23 @@ def examples(labels) -> Examples:
     return Examples(STORE, rows, labels)
 
 
+def batches_of(examples: Examples, classes: int, spec: Training, epoch: int, seed: int, **options):
+    feed = opencv_feed(examples, spec.augmentation)
+    return epoch_batches(examples, classes, spec, epoch, seed, feed, **options)
+
+
 def seen(batches: list[Batch]) -> np.ndarray:
     """Return the rows that count, in order."""
-    return np.concatenate([b.images[b.weights > 0, 0, 0, 0].astype(int) for b in batches])
+    return np.concatenate([b.inputs[b.weights > 0, 0, 0, 0].astype(int) for b in batches])
 
 
 def epoch(labels, epoch=1, seed=0, classes=4, **values) -> list[Batch]:
-    return list(epoch_batches(examples(labels), classes, spec(**values), epoch, seed))
+    return list(batches_of(examples(labels), classes, spec(**values), epoch, seed))
 
 
 def equal(one: list[Batch], other: list[Batch]) -> bool:
     return len(one) == len(other) and all(
-        np.array_equal(a.images, b.images)
+        np.array_equal(a.inputs, b.inputs)
         and np.array_equal(a.targets, b.targets)
         and np.array_equal(a.weights, b.weights)
         for a, b in zip(one, other, strict=True)
@@ -58,7 +70,7 @@ def test_every_batch_has_the_same_size_and_filler_weighs_nothing(count: int, siz
     batches = epoch(np.zeros(count, int), batch_size=size)
     assert len(batches) == -(-count // size)
     for batch in batches:
-        assert batch.images.shape == (size, SIDE, SIDE, 3)
+        assert batch.inputs.shape == (size, SIDE, SIDE, 3)
         assert batch.targets.shape == (size, 4)
         assert batch.weights.shape == (size,)
         assert set(batch.weights.tolist()) <= {0.0, 1.0}
@@ -68,7 +80,7 @@ def test_every_batch_has_the_same_size_and_filler_weighs_nothing(count: int, siz
 
 def test_types_are_what_the_network_takes():
     (batch,) = epoch([0, 1, 0])
-    assert (batch.images.dtype, batch.targets.dtype, batch.weights.dtype) == (
+    assert (batch.inputs.dtype, batch.targets.dtype, batch.weights.dtype) == (
         np.uint8,
         np.float32,
         np.float32,
@@ -77,7 +89,7 @@ def test_types_are_what_the_network_takes():
 
 def test_without_balance_every_example_is_seen_once():
     given_examples = examples([0] * 20 + [1] * 3)
-    batches = list(epoch_batches(given_examples, 4, spec(), 1, 0))
+    batches = list(batches_of(given_examples, 4, spec(), 1, 0))
     assert sorted(seen(batches)) == sorted(given_examples.rows)
 
 
@@ -86,15 +98,15 @@ def test_pictures_keep_their_labels():
     given_examples = examples(labels)
     label_of = dict(zip(given_examples.rows.tolist(), labels.tolist(), strict=True))
     for balance in (True, False):
-        for batch in epoch_batches(given_examples, 4, spec(balance=balance), 1, 0):
-            rows = batch.images[:, 0, 0, 0].tolist()
+        for batch in batches_of(given_examples, 4, spec(balance=balance), 1, 0):
+            rows = batch.inputs[:, 0, 0, 0].tolist()
             assert_array_equal(batch.targets, np.eye(4)[[label_of[row] for row in rows]])
 
 
 def test_balance_sees_the_majority_once_and_the_minority_as_often():
     given_examples = examples([0] * 20 + [1] * 3)
     majority, minority = set(given_examples.rows[:20].tolist()), given_examples.rows[20:].tolist()
-    times = Counter(seen(list(epoch_batches(given_examples, 4, spec(balance=True), 1, 0))).tolist())
+    times = Counter(seen(list(batches_of(given_examples, 4, spec(balance=True), 1, 0))).tolist())
     assert all(times[row] == 1 for row in majority)
     assert sorted(times[row] for row in minority) == [6, 7, 7]
 
@@ -124,7 +136,7 @@ def test_pictures_seen_twice_are_changed_anew():
     (batch,) = epoch(
         [0] * 8 + [1], balance=True, batch_size=16, augmentation=Augmentation(brightness=0.3)
     )
-    repeated = batch.images[batch.targets[:, 1] == 1]
+    repeated = batch.inputs[batch.targets[:, 1] == 1]
     assert len({image.tobytes() for image in repeated}) > 1
 
 
@@ -132,7 +144,7 @@ def test_a_slow_network_gets_the_same_batches():
     labels = np.arange(60) % 2
     options = {"batch_size": 4, "augmentation": Augmentation(brightness=0.3)}
     slowly = []
-    for batch in epoch_batches(examples(labels), 4, spec(**options), 1, 0):
+    for batch in batches_of(examples(labels), 4, spec(**options), 1, 0):
         time.sleep(0.005)
         slowly.append(batch)
     assert equal(slowly, epoch(labels, **options))
@@ -146,8 +158,23 @@ def test_threads_change_nothing(threads: int):
         "balance": "weights",
         "augmentation": Augmentation(brightness=0.3, blur=0.3, mixup=0.4),
     }
-    found = list(epoch_batches(examples(labels), 4, spec(**options), 1, 0, threads=threads))
+    found = list(batches_of(examples(labels), 4, spec(**options), 1, 0, threads=threads))
     assert equal(found, epoch(labels, **options))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_few_batches_are_held_at_a_time_however_long_the_epoch(threads: int):
+    """Memory does not grow with the data set: no more is read than is soon used."""
+    read: list[int] = []
+
+    def feed(chosen: np.ndarray, changes: Changes) -> np.ndarray:
+        read.append(len(chosen))
+        return chosen
+
+    batches = epoch_batches(examples([0] * 200), 1, spec(batch_size=2), 1, 0, feed, threads=threads)
+    for used, _ in enumerate(batches, start=1):
+        assert len(read) <= used + threads + 2
+    assert len(read) == 100
 
 
 # --- weights of classes, and mixed examples ------------------------------------------------------
@@ -165,7 +192,7 @@ def test_classes_weigh_alike_and_examples_one_on_average(drawn: list[int]):
 
 def test_weights_see_every_example_once():
     given_examples = examples([0] * 20 + [1] * 5)
-    batches = list(epoch_batches(given_examples, 2, spec(balance="weights"), 1, 0))
+    batches = list(batches_of(given_examples, 2, spec(balance="weights"), 1, 0))
     assert sorted(seen(batches)) == sorted(given_examples.rows)
     for batch in batches:
         real = batch.weights > 0
@@ -179,9 +206,9 @@ def test_labels_are_mixed_as_pictures_are(balance):
     given_examples.images[given_examples.rows[:20]] = 0
     given_examples.images[given_examples.rows[20:]] = 200
     options = {"balance": balance, "batch_size": 32, "augmentation": Augmentation(mixup=1.0)}
-    (batch,) = epoch_batches(given_examples, 2, spec(**options), 1, 0)
+    (batch,) = batches_of(given_examples, 2, spec(**options), 1, 0)
     STORE[:] = np.arange(256)[:, None, None, None]
-    share = batch.images[:, 0, 0, 0] / 200
+    share = batch.inputs[:, 0, 0, 0] / 200
     assert ((share > 0.1) & (share < 0.9)).any()
     assert_allclose(batch.targets.sum(axis=1), 1, rtol=1e-5)
     assert not batch.weights[25:].any()
@@ -195,8 +222,8 @@ def test_labels_are_mixed_as_pictures_are(balance):
 def test_two_epochs_at_once_do_not_disturb_each_other():
     labels = np.arange(60) % 2
     options = {"batch_size": 4, "augmentation": Augmentation(brightness=0.3)}
-    one = epoch_batches(examples(labels), 4, spec(**options), 1, 0)
-    two = epoch_batches(examples(labels), 4, spec(**options), 2, 0)
+    one = batches_of(examples(labels), 4, spec(**options), 1, 0)
+    two = batches_of(examples(labels), 4, spec(**options), 2, 0)
     together = list(zip(one, two, strict=True))
     assert equal([a for a, _ in together], epoch(labels, 1, **options))
     assert equal([b for _, b in together], epoch(labels, 2, **options))
@@ -204,7 +231,7 @@ def test_two_epochs_at_once_do_not_disturb_each_other():
 
 def test_stopping_early_leaves_no_thread():
     before = threading.active_count()
-    batches = epoch_batches(examples([0] * 200), 4, spec(batch_size=2), 1, 0)
+    batches = batches_of(examples([0] * 200), 4, spec(batch_size=2), 1, 0)
     next(batches)
     batches.close()
     assert threading.active_count() == before
@@ -213,7 +240,7 @@ def test_stopping_early_leaves_no_thread():
 def test_an_error_while_a_batch_is_prepared_reaches_the_caller():
     beyond = Examples(STORE, np.array([0, 999]), np.array([0, 1]))
     with pytest.raises(IndexError, match="999"):
-        list(epoch_batches(beyond, 4, spec(), 1, 0))
+        list(batches_of(beyond, 4, spec(), 1, 0))
 
 
 def test_a_memory_map_is_read_as_an_array_is(tmp_path):
@@ -222,8 +249,8 @@ def test_a_memory_map_is_read_as_an_array_is(tmp_path):
     given_examples = examples(np.arange(20) % 2)
     other = Examples(mapped, given_examples.rows, given_examples.labels)
     for one, two in zip(
-        epoch_batches(given_examples, 4, spec(), 1, 0),
-        epoch_batches(other, 4, spec(), 1, 0),
+        batches_of(given_examples, 4, spec(), 1, 0),
+        batches_of(other, 4, spec(), 1, 0),
         strict=True,
     ):
-        assert_array_equal(one.images, two.images)
+        assert_array_equal(one.inputs, two.inputs)

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from test_loop import data, network, same, spec
 
+from lesion_transfer.protocols import Augmentation
+from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.checkpoint import Checkpoint
 from lesion_transfer.training.loop import Trainer
 
@@ -19,7 +21,14 @@ def killed_after(epoch: int):
     return on_epoch
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.7, "optimizer": "sgd", "momentum": 0.5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ema": 0.7, "optimizer": "sgd", "momentum": 0.5},
+        {"accumulate": 3, "layer_decay": 0.5, "schedule": "cosine"},
+    ],
+)
 def test_a_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(tmp_path, options):
     start = network().get_weights()
     whole = Trainer(network(), 2, spec(**options))
@@ -70,11 +79,29 @@ def test_training_stops_when_patience_is_at_an_end():
     assert len(done.history) == done.best_epoch + 2 < 30
 
 
-def test_accumulated_gradients_change_the_steps_but_not_the_number_of_batches():
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_accumulated_gradients_make_the_step_of_a_larger_batch(layer_decay: float):
+    training, validation = data()
+    training = Examples(training.images, training.rows[:64], training.labels[:64])
     weights = []
-    for accumulate in (1, 2):
-        trainer = Trainer(network(), 2, spec(epochs=1, accumulate=accumulate))
-        trainer.fit(network().get_weights(), *data(), 0)
+    for batch_size, accumulate in ((32, 1), (16, 2), (16, 1)):
+        given = spec(
+            epochs=2,
+            batch_size=batch_size,
+            accumulate=accumulate,
+            layer_decay=layer_decay,
+            optimizer="sgd",
+            learning_rate=0.05,
+            momentum=0.5,
+            weight_decay=0.1,
+            dropout=0.0,
+            balance=False,
+            augmentation=Augmentation(),
+        )
+        trainer = Trainer(network(), 2, given)
+        trainer.fit(network().get_weights(), training, validation, 0)
         weights.append(trainer.network.get_weights())
-    assert not same(*weights)
-    assert all(np.isfinite(array).all() for array in weights[1])
+    whole, accumulated, smaller = weights
+    for one, other in zip(whole, accumulated, strict=True):
+        assert_allclose(one, other, atol=2e-6)
+    assert np.abs(whole[0] - smaller[0]).max() > 1e-3

@@ -121,6 +121,19 @@ def test_seeds_differ_even_without_dropout_and_augmentation():
     assert not same(fit(trainer, 0)[1], fit(trainer, 1)[1])
 
 
+def test_the_seed_decides_what_is_dropped():
+    trainer = Trainer(network(), 2, spec(dropout=0.5))
+    dropout = keras.Model(trainer.model.input, trainer.model.get_layer("dropout").output)
+    images = np.full((64, SIDE, SIDE, 3), 200.0, np.float32)
+
+    def kept(seed: int) -> np.ndarray:
+        trainer._reset(network().get_weights(), seed)
+        return keras.ops.convert_to_numpy(dropout(images, training=True)) > 0
+
+    assert_array_equal(kept(0), kept(0))
+    assert (kept(0) != kept(1)).any()
+
+
 def test_a_failed_fit_leaves_no_trace():
     trainer = Trainer(network(), 2, spec(epochs=2))
     _, expected = fit(trainer, 3)

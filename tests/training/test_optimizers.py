@@ -8,6 +8,7 @@ from test_loop import data, spec
 from lesion_transfer.models.applications import Application
 from lesion_transfer.models.vgg_m import VGGM
 from lesion_transfer.protocols import Augmentation, Training
+from lesion_transfer.training.batches import opencv_feed
 from lesion_transfer.training.loop import Trainer
 from lesion_transfer.training.optimizers import layer_rates, learning_rate
 
@@ -98,7 +99,8 @@ def one_step(start: list[np.ndarray], **options) -> list[np.ndarray]:
     trainer = Trainer(two_blocks(), 2, given)
     trainer._reset(start, 0)
     before = trainer.model.get_weights()
-    trainer._epoch(1, data()[0], 0)
+    examples = data()[0]
+    trainer._epoch(1, examples, 0, opencv_feed(examples, given.augmentation))
     return [new - old for old, new in zip(before, trainer.model.get_weights(), strict=True)]
 
 

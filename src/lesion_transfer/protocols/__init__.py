@@ -198,9 +198,7 @@ class Extraction(Frozen):
         "averaged, before they are normalised",
     )
     precision: Literal["float32", "bfloat16"] = _later(
-        "float32",
-        description="of the computation of features; the fold model computes in float32. bfloat16 "
-        "is faster on processors that have it, for networks of wide convolutions",
+        "float32", description="of their computation; the fold model's is float32"
     )
     features: Literal["float32", "float16"] = _later(
         "float32", description="in which features are kept; float16 takes half the space"

@@ -1,10 +1,14 @@
-"""Augmentation: one affine warp an image, then blur, colour and cut-out; and MixUp of a batch.
+"""Augmentation: one affine warp an image, then blur, colour, cut-out and MixUp.
 
-The affine changes are composed into one matrix, so that a picture is resampled once (the paper's
-scripts do likewise). A batch's changes depend only on the generator it is given.
+What is done to a batch is drawn first, by :func:`draw`, and then done by :func:`change` with OpenCV
+or by :mod:`~lesion_transfer.training.augment_device` on an accelerator. The affine changes are
+composed into one matrix, so that a picture is resampled once (the paper's scripts do likewise).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,19 +17,74 @@ import numpy.typing as npt
 from lesion_transfer.protocols import Augmentation
 
 Images = npt.NDArray[np.uint8]
-Targets = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
-def augment(images: Images, spec: Augmentation, rng: np.random.Generator) -> Images:
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is done to each of n pictures; None is nothing.
+
+    Attributes
+    ----------
+    matrices
+        (n, 2, 3): each maps a pixel (x, y) of the changed picture to its place in the picture.
+    deviations
+        (n,) of the Gaussian blur, pixels; 0 is none.
+    gains, channels, added
+        (n, 1, 1, 1), (n, 1, 1, 3), (n, 1, 1, 1): contrast about the picture's mean; a factor of
+        each channel; and what is added to all, of 255.
+    corners
+        (n, 2), top and left of the square that is cut out.
+    kept, partners
+        (n,), (n,): the share of each picture in its mixture, and which one is mixed in.
+    """
+
+    matrices: npt.NDArray[np.float64]
+    deviations: Floats | None = None
+    gains: Floats | None = None
+    channels: Floats | None = None
+    added: Floats | None = None
+    corners: Integers | None = None
+    kept: Floats | None = None
+    partners: Integers | None = None
+
+
+def draw(count: int, side: int, spec: Augmentation, rng: np.random.Generator) -> Changes:
+    """Draw the changes to ``count`` pictures of ``side`` pixels; the generator alone decides them.
+
+    What the protocol does not ask for draws nothing.
+    """
+    drawn: dict[str, Any] = {"matrices": affine_matrices(count, side, spec, rng)}
+    if spec.blur:
+        deviations = rng.uniform(0, spec.blur * side, count)
+        drawn["deviations"] = (deviations * rng.integers(0, 2, count)).astype(np.float32)
+    if spec.brightness or spec.contrast or spec.colour:
+        shape = (count, 1, 1, 1)
+        gains = rng.uniform(1 - spec.contrast, 1 + spec.contrast, shape)
+        channels = rng.uniform(1 - spec.colour, 1 + spec.colour, (count, 1, 1, 3))
+        added = rng.uniform(-spec.brightness, spec.brightness, shape)
+        drawn |= {
+            "gains": gains.astype(np.float32),
+            "channels": channels.astype(np.float32),
+            "added": added.astype(np.float32) * 255,
+        }
+    if spec.cutout:
+        drawn["corners"] = rng.integers(0, side - cut_side(side, spec) + 1, (count, 2))
+    if spec.mixup:
+        drawn["kept"] = rng.beta(spec.mixup, spec.mixup, count).astype(np.float32)
+        drawn["partners"] = rng.permutation(count)
+    return Changes(**drawn)
+
+
+def change(images: Images, spec: Augmentation, changes: Changes) -> Images:
     """Return changed copies of ``images`` (batch, side, side, 3), RGB 0–255.
 
     Pixels that come from outside the picture repeat its edge.
     """
-    count, side = images.shape[:2]
-    matrices = affine_matrices(count, side, spec, rng)
+    side = images.shape[1]
     out = np.empty_like(images)
-    for image, matrix, target in zip(images, matrices, out, strict=True):
-        # The matrix maps an output pixel to its place in the picture.
+    for image, matrix, target in zip(images, changes.matrices, out, strict=True):
         cv2.warpAffine(
             image,
             matrix,
@@ -34,35 +93,50 @@ def augment(images: Images, spec: Augmentation, rng: np.random.Generator) -> Ima
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    if spec.blur:
-        _blur(out, spec.blur, rng)
-    if spec.brightness or spec.contrast or spec.colour:
-        out = _recolour(out, spec, rng)
-    if spec.cutout:
-        _cut_out(out, spec.cutout, rng)
+    if changes.deviations is not None:
+        for number in np.flatnonzero(changes.deviations):
+            deviation = float(changes.deviations[number])
+            cv2.GaussianBlur(
+                out[number],
+                (0, 0),
+                deviation,
+                dst=out[number],
+                borderType=cv2.BORDER_REPLICATE,
+            )
+    if changes.gains is not None:
+        pixels = out.astype(np.float32)
+        mean = pixels.mean(axis=(1, 2, 3), keepdims=True)
+        pixels = ((pixels - mean) * changes.gains + mean) * changes.channels + changes.added
+        out = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    if changes.corners is not None:
+        cut = cut_side(side, spec)
+        for image, (top, left) in zip(out, changes.corners, strict=True):
+            image[top : top + cut, left : left + cut] = image.mean(axis=(0, 1)).astype(np.uint8)
+    if changes.kept is not None:
+        out = np.rint(mixed(out, changes)).astype(np.uint8)
     return out
 
 
-def mix(
-    images: Images, targets: Targets, alpha: float, rng: np.random.Generator
-) -> tuple[Images, Targets]:
-    """Mix into each example another one of the batch: MixUp (Zhang et al. 2018, equation 1).
+def augment(images: Images, spec: Augmentation, rng: np.random.Generator) -> Images:
+    """Draw changes to ``images`` (batch, side, side, 3), RGB 0–255, and return changed copies."""
+    return change(images, spec, draw(len(images), images.shape[1], spec, rng))
 
-    Parameters
-    ----------
-    images
-        (batch, side, side, 3), RGB 0–255.
-    targets
-        (batch, classes): what is mixed as the pictures are.
-    alpha
-        The share that is kept is drawn from Beta(alpha, alpha), for each example by itself.
+
+def mixed(values: npt.NDArray[Any], changes: Changes) -> Floats:
+    """Return mixtures of the rows of ``values``: MixUp (Zhang et al. 2018, equation 1).
+
+    Its authors draw one share for a batch; here each example has its own.
     """
-    kept = rng.beta(alpha, alpha, len(images)).astype(np.float32)
-    other = rng.permutation(len(images))
-    share = kept[:, None, None, None]
-    mixed = images * share + images[other] * (1 - share)
-    share = kept[:, None]
-    return np.rint(mixed).astype(np.uint8), targets * share + targets[other] * (1 - share)
+    if changes.kept is None:
+        return values.astype(np.float32, copy=False)
+    kept = changes.kept.reshape(-1, *[1] * (values.ndim - 1))
+    mixture = values * kept + values[changes.partners] * (1 - kept)
+    return mixture.astype(np.float32, copy=False)
+
+
+def cut_side(side: int, spec: Augmentation) -> int:
+    """Side of the square that is cut out, in pixels."""
+    return max(1, round(spec.cutout * side))
 
 
 def affine_matrices(
@@ -85,32 +159,3 @@ def affine_matrices(
     centre = np.full(2, (side - 1) / 2)
     offset = centre + shift - linear @ centre
     return np.concatenate([linear, offset[..., None]], axis=2)
-
-
-def _blur(images: Images, share: float, rng: np.random.Generator) -> None:
-    deviations = rng.uniform(0, share * images.shape[1], len(images))
-    chosen = rng.integers(0, 2, len(images))
-    for number in np.flatnonzero(chosen):
-        image, deviation = images[number], deviations[number]
-        cv2.GaussianBlur(image, (0, 0), deviation, dst=image, borderType=cv2.BORDER_REPLICATE)
-
-
-def _recolour(images: Images, spec: Augmentation, rng: np.random.Generator) -> Images:
-    count = len(images)
-    shape = (count, 1, 1, 1)
-    pixels = images.astype(np.float32)
-    mean = pixels.mean(axis=(1, 2, 3), keepdims=True)
-    gain = rng.uniform(1 - spec.contrast, 1 + spec.contrast, shape).astype(np.float32)
-    channel = rng.uniform(1 - spec.colour, 1 + spec.colour, (count, 1, 1, 3)).astype(np.float32)
-    added = rng.uniform(-spec.brightness, spec.brightness, shape).astype(np.float32) * 255
-    pixels = ((pixels - mean) * gain + mean) * channel + added
-    changed: Images = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return changed
-
-
-def _cut_out(images: Images, share: float, rng: np.random.Generator) -> None:
-    side = images.shape[1]
-    cut = max(1, round(share * side))
-    corners = rng.integers(0, side - cut + 1, (len(images), 2))
-    for image, (top, left) in zip(images, corners, strict=True):
-        image[top : top + cut, left : left + cut] = image.mean(axis=(0, 1)).astype(np.uint8)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lesion_transfer.data.balance import balanced_epoch
 from lesion_transfer.data.images import Pictures
-from lesion_transfer.protocols import Training
-from lesion_transfer.training.augment import Images, Targets, augment, mix
+from lesion_transfer.protocols import Augmentation, Training
+from lesion_transfer.training.augment import Changes, Floats, Images, change, draw, mixed
 
 Labels = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
 THREADS = min(8, os.cpu_count() or 1)
 """That prepare batches ahead of the network."""
 
@@ -35,7 +37,7 @@ class Examples:
     """
 
     images: Images | Pictures
-    rows: npt.NDArray[np.int64]
+    rows: Rows
     labels: Labels
 
     def __len__(self) -> int:
@@ -50,17 +52,31 @@ class Batch:
 
     Attributes
     ----------
-    images
-        (batch, side, side, 3), RGB 0–255.
+    inputs
+        Of the network: pictures (batch, side, side, 3), RGB 0–255 uint8, or what a
+        :data:`Feed` makes of them.
     targets
         (batch, classes), the share of each class; rows sum to 1.
     weights
         (batch,) of each example in the loss.
     """
 
-    images: Images
-    targets: Targets
-    weights: npt.NDArray[np.float32]
+    inputs: Any
+    targets: Floats
+    weights: Floats
+
+
+Feed = Callable[[Rows, Changes], Any]
+"""Makes a batch's inputs of positions among the examples and of the changes to each of them."""
+
+
+def opencv_feed(examples: Examples, spec: Augmentation) -> Feed:
+    """Read the pictures and change them, on the processor."""
+
+    def feed(chosen: Rows, changes: Changes) -> Images:
+        return change(examples.images[examples.rows[chosen]], spec, changes)
+
+    return feed
 
 
 def epoch_batches(
@@ -69,6 +85,7 @@ def epoch_batches(
     spec: Training,
     epoch: int,
     seed: int,
+    feed: Feed,
     threads: int = THREADS,
 ) -> Iterator[Batch]:
     """Yield the batches of one epoch; ``(seed, epoch)`` decides them, threads do not.
@@ -76,6 +93,7 @@ def epoch_batches(
     They are prepared in background threads, ahead of the network; OpenCV and NumPy release the
     interpreter while they work.
     """
+    side = examples.images.shape[1]
     if spec.balance is True:
         order = balanced_epoch(examples.labels, epoch, seed)
     else:
@@ -89,15 +107,13 @@ def epoch_batches(
         chosen = order[start : start + spec.batch_size]
         filled = np.resize(chosen, spec.batch_size)
         rng = np.random.default_rng([seed, epoch, number])
-        images = augment(examples.images[examples.rows[filled]], spec.augmentation, rng)
-        targets = one_hot[examples.labels[filled]]
-        if spec.augmentation.mixup:
-            images, targets = mix(images, targets, spec.augmentation.mixup, rng)
+        changes = draw(spec.batch_size, side, spec.augmentation, rng)
         # Of a mixed example, each part weighs what its class does.
+        targets = mixed(one_hot[examples.labels[filled]], changes)
         weights = targets.sum(axis=1)
         targets = targets / weights[:, None]
         weights[len(chosen) :] = 0
-        return Batch(images, targets, weights)
+        return Batch(feed(filled, changes), targets, weights)
 
     with ThreadPoolExecutor(threads) as pool:
         ahead: list[Future[Batch]] = []

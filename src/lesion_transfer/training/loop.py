@@ -8,8 +8,10 @@ the weights, examples and seed it is given.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +22,8 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import auc
 from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import Training
-from lesion_transfer.training.batches import Examples, epoch_batches
+from lesion_transfer.training.augment_device import augmented, device_feed, on_accelerator
+from lesion_transfer.training.batches import Examples, Feed, epoch_batches, opencv_feed
 from lesion_transfer.training.checkpoint import Best, Checkpoint, State
 from lesion_transfer.training.optimizers import learning_rate, optimizer_for
 from lesion_transfer.training.predict import predict
@@ -47,8 +50,25 @@ class Fit:
     val_probabilities: npt.NDArray[np.float32]
 
 
+LOSSES_AHEAD = 4
+"""Steps that an accelerator may be given before the loss of an earlier one is waited for."""
+
+
 class TrainingDivergedError(UserError):
     """The loss became infinite or not a number."""
+
+
+class _Trained(keras.Model):  # type: ignore[misc]
+    """A model that reports no metrics, since to report them is to wait for each step's end.
+
+    The loss is still kept, in the first of ``metrics``.
+    """
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Compute none."""
+        return {}
 
 
 class Trainer:
@@ -63,9 +83,14 @@ class Trainer:
         How many.
     spec
         The hyper-parameters.
+    device
+        Whether pictures are augmented where the network computes, rather than by the processor;
+        None: where that is an accelerator.
     """
 
-    def __init__(self, network: keras.Model, classes: int, spec: Training) -> None:
+    def __init__(
+        self, network: keras.Model, classes: int, spec: Training, device: bool | None = None
+    ) -> None:
         self.network = network
         self.classes = classes
         self.spec = spec
@@ -78,9 +103,12 @@ class Trainer:
         self.classifier = keras.layers.Dense(
             classes, activation="softmax", dtype="float32", name="classifier"
         )
-        self.model = keras.Model(self._computing.input, self.classifier(dropped), name="training")
+        self.model = keras.Model(self._computing.input, self.classifier(dropped), name="classified")
         self.optimizer = optimizer_for(spec, self._computing)
-        self.model.compile(
+        self._device = on_accelerator() if device is None else device
+        whole = augmented(self.model, spec.augmentation) if self._device else self.model
+        self._trained = _Trained(whole.input, whole.output, name="training")
+        self._trained.compile(
             optimizer=self.optimizer,
             loss=keras.losses.CategoricalCrossentropy(
                 label_smoothing=spec.label_smoothing, reduction="mean_with_sample_weight"
@@ -134,10 +162,11 @@ class Trainer:
         state = checkpoint.load() if checkpoint is not None else None
         if state is not None:
             self._restore(state)
+        feed = (device_feed if self._device else opencv_feed)(training, self.spec.augmentation)
         history = list(state.history) if state is not None else []
         best = state.best if state is not None else None
         for epoch in range(len(history) + 1, self.spec.epochs + 1):
-            row = self._epoch(epoch, training, seed)
+            row = self._epoch(epoch, training, seed, feed)
             raw = self._swap_in_average()
             probabilities = predict(self.model, validation.images, validation.rows)
             row["val_loss"] = cross_entropy(validation.labels, probabilities)
@@ -161,22 +190,31 @@ class Trainer:
         table.insert(0, "epoch", range(1, len(table) + 1))
         return Fit(table, best.epoch, best.val_probabilities)
 
-    def _epoch(self, epoch: int, training: Examples, seed: int) -> dict[str, float]:
+    def _epoch(self, epoch: int, training: Examples, seed: int, feed: Feed) -> dict[str, float]:
         """Train for one epoch and return its mean loss and last learning rate."""
         steps = math.ceil(self._epoch_length(training) / self.spec.batch_size)
-        losses = []
+        losses: list[float] = []
+        ahead: deque[Any] = deque()
         rate = self.spec.learning_rate
-        batches = epoch_batches(training, self.classes, self.spec, epoch, seed)
+
+        def look_at_a_loss() -> None:
+            losses.append(float(_numpy(ahead.popleft())))
+            if not math.isfinite(losses[-1]):
+                raise TrainingDivergedError(
+                    f"the training loss became {losses[-1]} in epoch {epoch}, step {len(losses)}",
+                    next_step="lower the protocol's learning_rate",
+                )
+
+        batches = epoch_batches(training, self.classes, self.spec, epoch, seed, feed)
         for step, batch in enumerate(batches):
             rate = learning_rate(self.spec, (epoch - 1) * steps + step, steps)
             self.optimizer.learning_rate.assign(rate)
-            loss = self.model.train_on_batch(batch.images, batch.targets, batch.weights)
-            losses.append(float(loss))
-            if not math.isfinite(losses[-1]):
-                raise TrainingDivergedError(
-                    f"the training loss became {losses[-1]} in epoch {epoch}, step {step + 1}",
-                    next_step="lower the protocol's learning_rate",
-                )
+            self._trained.train_on_batch(batch.inputs, batch.targets, batch.weights)
+            ahead.append(self._trained.metrics[0].result())
+            if len(ahead) > LOSSES_AHEAD:
+                look_at_a_loss()
+        while ahead:
+            look_at_a_loss()
         return {"train_loss": float(np.mean(losses)), "learning_rate": rate}
 
     def _state(self, history: list[dict[str, float]], best: Best) -> State:
