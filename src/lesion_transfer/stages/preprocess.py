@@ -14,7 +14,7 @@ from lesion_transfer.data.dataset import Dataset
 from lesion_transfer.data.fetch import is_remote
 from lesion_transfer.data.remote import find_store, push_store
 from lesion_transfer.data.store import ImageStore, open_store
-from lesion_transfer.data.summary import fold_balance, pixel_statistics
+from lesion_transfer.data.summary import BALANCE_FILE, balance_of_designs, pixel_statistics
 from lesion_transfer.data.web import shown
 from lesion_transfer.protocols import Preparation, Protocol
 from lesion_transfer.reporting.figures import contact_sheet
@@ -150,7 +150,8 @@ def _record(run: Run, store: ImageStore, protocol: Protocol) -> None:
     run.table(store.index.drop(columns="path"), "index.csv")
     run.table(store.rejected, "rejected.csv")
     run.table(duplicates, "duplicates.csv")
-    run.table(fold_balance(store.index, protocol.seed, protocol.repeats), "fold_balance.csv")
+    folds = balance_of_designs(store.index, protocol.seed, protocol.repeats)
+    run.table(folds, BALANCE_FILE)
     run.file(store.path / "manifest.json")
     mean = np.rint(pixels.mean_image).astype(np.uint8)[None]
     run.figure(contact_sheet(mean, title=f"{name}, mean"), "mean_image.png")
