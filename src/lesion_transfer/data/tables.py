@@ -99,6 +99,7 @@ def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> N
         raise UserError(
             f"{path}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}",
             expected=f"the columns {', '.join(required)}",
+            next_step="choose the target whose layout this is, or correct the first line",
         )
     if repeated:
         raise UserError(f"{path}, line 1: the column {', '.join(repeated)} occurs twice")

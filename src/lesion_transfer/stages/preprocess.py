@@ -207,9 +207,11 @@ def _duplicates_sheet(store: ImageStore) -> Figure:
     captions = [
         f"{number} {image}" for number, image in zip(np.arange(len(ids)) // 2 + 1, ids, strict=True)
     ]
-    title = f"{store.dataset}: {len(store.duplicates)} pairs, {len(pairs)} shown"
-    return _sheet(store, [row_of[image] for image in ids], captions, title)
+    title = f"{store.dataset}: {len(pairs)} of {len(store.duplicates)} pair(s) of duplicates"
+    return _sheet(store, [row_of[image] for image in ids], captions, title, together=2)
 
 
-def _sheet(store: ImageStore, rows: Sequence[int], captions: Sequence[str], title: str) -> Figure:
-    return contact_sheet(store.images[np.asarray(rows, np.int64)], captions, title)
+def _sheet(
+    store: ImageStore, rows: Sequence[int], captions: Sequence[str], title: str, together: int = 1
+) -> Figure:
+    return contact_sheet(store.images[np.asarray(rows, np.int64)], captions, title, together)
