@@ -6,8 +6,8 @@ The original decodes every picture in full with Pillow, resizes it with LANCZOS 
 Both sides prepare the same JPEGs to 224 px with the same number of processes, 1 and 2, in turns,
 and the better of two rounds counts. Rates are taken from the first finished pictures to the end,
 so that the start of processes is in neither. The JPEGs are real pictures enlarged, with the noise
-of a sensor; without --pictures, drawn ones. At last, a store of --files files shows that memory
-does not grow with the data set.
+of a sensor; without --pictures, drawn ones. At last, stores of --files files and of a quarter of
+them show how memory grows with the data set.
 """
 
 import argparse
@@ -174,6 +174,29 @@ def memory(result: dict[str, float]) -> bool:
     return verdict(f"  peak memory {most:.0f} MB", most < MEMORY_LIMIT, f"under {MEMORY_LIMIT}")
 
 
+def many_files(work: Path, files: int) -> bool:
+    """Measure the memory of a quarter of the files, and of all: what a file adds to it."""
+    parents = []
+    for count in (files // 4, files):
+        folder = work / f"many-{count}"
+        folder.mkdir()
+        apart("--write", folder / "class", "many", count, "")
+        result = apart("--measure", "ours", folder, 2)
+        print(
+            f"{count:,} files: {result['rate']:.0f} images/s; peak memory "
+            f"{result['worker']:.0f} MB a worker, {result['parent']:.0f} MB the parent"
+        )
+        parents.append(result["parent"])
+        shutil.rmtree(folder)
+        shutil.rmtree(folder.with_name(f"store-{folder.name}-2"))
+    each = (parents[1] - parents[0]) / (files - files // 4)
+    most = files + (MEMORY_LIMIT - parents[1]) / each if each > 0 else float("inf")
+    print(
+        f"  {each * 2**10:.2f} KB a file: the parent reaches {MEMORY_LIMIT} MB at {most:,.0f} files"
+    )
+    return memory(result)
+
+
 def verdict(text: str, holds: bool, target: str) -> bool:
     print(f"{text}  (target: {target}: {'holds' if holds else 'MISSED'})", flush=True)
     return holds
@@ -206,12 +229,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         holds = [compare(size, Path(name), options.pictures, options.seconds) for size in SIZES]
         if options.files:
-            folder = Path(name, "many")
-            folder.mkdir()
-            apart("--write", folder / "class", "many", options.files, options.pictures)
-            result = apart("--measure", "ours", folder, 2)
-            print(f"{options.files:,} files: {result['rate']:.0f} images/s")
-            holds.append(memory(result))
+            holds.append(many_files(Path(name), options.files))
     return 0 if all(holds) else 1
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -312,8 +313,12 @@ def test_a_killed_build_leaves_no_store_and_goes_on(
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= 200:
+                workers = psutil.Process(process.pid).children(recursive=True)
                 process.send_signal(signal.SIGKILL)
                 break
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert workers
+    assert not alive
     assert _names(stores) == []
     monkeypatch.setattr(shards, "_MOST_ROWS", 64)
     monkeypatch.setattr(module, "PROCESSES_FROM", 1000)  # threads, to count in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os.path
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Dataset:
     """
 
     name: str
-    records: tuple[ImageRecord, ...]
+    records: Sequence[ImageRecord]
     listing_digest: str
     load: Callable[[ImageRecord], RGB]
     shows: Shows = "lesion"
@@ -141,15 +142,13 @@ def load_file(record: ImageRecord) -> RGB:
     return decode(record.path)
 
 
-def listing_digest(name: str, records: Sequence[ImageRecord], folder: Path) -> str:
+def listing_digest(name: str, records: Iterable[ImageRecord], folder: Path) -> str:
     """Digest the labels and every file's path below ``folder``, size and modification time."""
-    return digest(
-        name,
-        [
-            (r.image_id, r.group_id, r.diagnosis, r.split, *_file_state(r.path, folder))
-            for r in records
-        ],
-    )
+    total = hashlib.sha256(digest(name).encode())
+    for r in records:
+        state = _file_state(r.path, folder)
+        total.update(digest(r.image_id, r.group_id, r.diagnosis, r.split, *state).encode())
+    return total.hexdigest()
 
 
 def _file_state(path: Path | None, folder: Path) -> tuple[str, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lesion_transfer.data.summary import BALANCE_FILE, balance, fold_parts
 from lesion_transfer.evaluation.bootstrap import Estimate, intervals
 from lesion_transfer.evaluation.contrasts import Evidence
 from lesion_transfer.evaluation.predictions import confusion
@@ -45,6 +46,8 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     run.metrics(_finite({"auc_ci_low": auc.ci_low, "auc_ci_high": auc.ci_high, "folds": auc.n}))
     log_evidence(run, evidence, runs)
     run.table(_interval_table(summaries, estimates), INTERVALS_FILE)
+    parts = fold_parts(planned.partitions)
+    run.table(balance(planned.labels, planned.classes, planned.groups, parts), BALANCE_FILE)
     run.dataset(
         planned.store.index[["image_id", "group_id", "diagnosis"]],
         planned.arm.dataset,
