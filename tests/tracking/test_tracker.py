@@ -211,7 +211,7 @@ def test_a_param_keeps_its_first_value(tracker: Tracker):
 
 
 def test_a_search_gives_every_page_oldest_first(tracker: Tracker, monkeypatch):
-    monkeypatch.setattr("lesion_transfer.tracking.tracker.PAGE", 2)
+    monkeypatch.setattr("lesion_transfer.tracking.reading.PAGE", 2)
     ids = []
     for number in range(5):
         with tracker.open(unit(f"k{number}", identity={"a": "yes"})) as run:

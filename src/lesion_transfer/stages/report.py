@@ -28,7 +28,7 @@ def report_section(
     ws, table
         The surroundings, and the table.
     arms
-        The frame the tables were made of, with a column ``runs``: the fold runs of each arm.
+        The frame the tables were made of, with a column ``runs``: the folds of each arm.
     reference
         The model that all others are compared with; None: the declared contrasts.
 
@@ -75,13 +75,13 @@ def _folds(ws: Workspace, arms: pd.DataFrame) -> pd.DataFrame:
         (
             arm["design"],
             arm["model"],
-            run.tags["fold"],
-            run.metrics["auc"],
-            run.id,
-            page + run.id if address.startswith("http") else "",
+            fold.fold,
+            fold.auc,
+            fold.id,
+            page + fold.id if address.startswith("http") else "",
         )
         for arm in arms.to_dict("records")
-        for run in arm["runs"]
+        for fold in arm["runs"]
     ]
     return pd.DataFrame(rows, columns=[*FOLD_COLUMNS])
 

@@ -24,7 +24,8 @@ class Tag(StrEnum):
     """Tags of every run beside the identity of its arm.
 
     A run's ``KEY`` says what it was made from. ``NETWORK_KEY`` and ``FEATURES_KEY`` are written
-    when its network or features have been logged, so that other runs can use them.
+    when its network or features have been logged, so that other runs can use them. An arm's
+    ``FOLDS`` names its complete folds with their results, so that tables need not read the folds.
     """
 
     KIND = "lt.kind"
@@ -37,6 +38,7 @@ class Tag(StrEnum):
     NETWORK_RUN = "lt.network_run"
     FEATURES_RUN = "lt.features_run"
     ARM = "lt.arm"
+    FOLDS = "lt.folds"
     FOLDS_EXPECTED = "lt.folds_expected"
     DATA_DIGEST = "lt.data_digest"
     STAND_IN = "lt.stand_in"
