@@ -51,6 +51,7 @@ from lesion_transfer.data.store import (
     COLUMNS,
     FORMAT,
     MANIFEST,
+    STATED,
     ImageStore,
     content_digest,
     describe_file,
@@ -374,7 +375,12 @@ def _index(pictures: Sequence[tuple[ImageRecord, Picture]]) -> pd.DataFrame:
         )
         for record, picture in pictures
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    index = pd.DataFrame(rows, columns=list(COLUMNS))
+    for name in STATED:
+        values = [getattr(record, name) for record, _ in pictures]
+        if any(value not in (None, "") for value in values):
+            index[name] = values
+    return index
 
 
 def _check_rejected(

@@ -146,7 +146,7 @@ def listing_digest(name: str, records: Sequence[ImageRecord], folder: Path) -> s
     return digest(
         name,
         [
-            (r.image_id, r.group_id, r.diagnosis, r.split, *_file_state(r.path, folder))
+            (r.image_id, r.group_id, r.diagnosis, r.split, *_file_state(r.path, folder), *r.stated)
             for r in records
         ],
     )

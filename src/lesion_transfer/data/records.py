@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypedDict
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.study import UNKNOWN
 
 SPLITS = ("", "train", "validation", "test")
 """The parts of an official split; empty where the data set has none."""
@@ -32,6 +34,9 @@ class ImageRecord:
         Absolute path of the file; None for a picture that is drawn and not read.
     split
         The part of the official split it belongs to, one of :data:`SPLITS`.
+    age, sex, site
+        Of the patient and the lesion, where the data set states them: years, ``female`` or
+        ``male``, and a part of the body in snake case. They make subgroups and nothing else.
     """
 
     image_id: str
@@ -40,6 +45,40 @@ class ImageRecord:
     dataset: str
     path: Path | None = None
     split: str = ""
+    age: float | None = None
+    sex: str = ""
+    site: str = ""
+
+    @property
+    def stated(self) -> tuple[float | str, ...]:
+        """Age, sex and site; nothing where none is stated."""
+        age = "" if self.age is None else self.age
+        return (age, self.sex, self.site) if self.age is not None or self.sex or self.site else ()
+
+
+class Patient(TypedDict):
+    """The fields of an :class:`ImageRecord` that describe a patient and a site."""
+
+    age: float | None
+    sex: str
+    site: str
+
+
+def patient(age: str = "", sex: str = "", site: str = "") -> Patient:
+    """Read what a table says; what is no number of years, no sex or unknown is not stated.
+
+    >>> patient("55.0", "F", "lower extremity")
+    {'age': 55.0, 'sex': 'female', 'site': 'lower_extremity'}
+    >>> patient("unknown", "NA", "")
+    {'age': None, 'sex': '', 'site': ''}
+    """
+    words = {"f": "female", "female": "female", "m": "male", "male": "male"}
+    place = snake_case(site)
+    return Patient(
+        age=float(age) if re.fullmatch(r"\d{1,3}(\.\d+)?", age) else None,
+        sex=words.get(sex.casefold(), ""),
+        site="" if place in ("na", "nan", "none", UNKNOWN) else place,
+    )
 
 
 _ALIASES = {
