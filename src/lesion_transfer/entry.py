@@ -18,7 +18,7 @@ STAGES: dict[str, str] = {
     "pretrain": "pretrain.pretrain",
     "finetune": "folds.finetune",
     "extract": "folds.extract",
-    "evaluate": "folds.evaluate",
+    "evaluate": "external.evaluate_or_validate",
     "compare": "compare.compare",
 }
 """The function of each, below ``lesion_transfer.stages``; a test checks that their types fit."""

@@ -197,7 +197,7 @@ class ArmRequest(NetworkRequest):
     _check_source = field_validator("source")(_source)
 
     @property
-    def model(self) -> Model:
+    def pair(self) -> Model:
         """The (source, fine-tune?) pair."""
         return Model(source=Source.parse(self.source), finetune=self.finetune)
 
@@ -223,7 +223,13 @@ class ExtractRequest(ArmRequest):
 class EvaluateRequest(ArmRequest):
     """Score one arm."""
 
-    summary = "Train and score the SVM of every fold, running the earlier stages where needed."
+    summary = "Train and score the SVM of every fold, or score a model on another data set."
+
+    model: str | None = Field(
+        None,
+        description="a fold's model to score on all of the target instead: models:/<name>@<alias>, "
+        "models:/<name>/<version> or runs:/<run id>; what is trained is then ignored",
+    )
 
 
 def _comma_list(allowed: tuple[str, ...], text: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlflow import MlflowClient
 from mlflow import entities as mlflow_entities
+from mlflow.exceptions import MlflowException
 from mlflow.utils.search_utils import SearchUtils
 
 from lesion_transfer.errors import UserError
@@ -33,6 +34,31 @@ def stored_run(run: mlflow_entities.Run) -> StoredRun:
     return StoredRun(
         str(run.info.run_id), data.tags, data.params, data.metrics, int(run.info.start_time)
     )
+
+
+def run_of_model(client: MlflowClient, uri: str) -> StoredRun:
+    """Return the run that made ``models:/name@alias``, ``models:/name/version`` or ``runs:/id/…``.
+
+    Raises
+    ------
+    UserError
+        There is none, or it is none of these.
+    """
+    kind, _, rest = uri.partition(":/")
+    try:
+        run_id: str | None
+        if kind == "runs":
+            run_id = rest.partition("/")[0]
+        elif "@" in rest:
+            run_id = client.get_model_version_by_alias(*rest.rsplit("@", 1)).run_id
+        else:
+            run_id = client.get_model_version(*rest.rsplit("/", 1)).run_id
+        return stored_run(client.get_run(run_id or "none"))
+    except (MlflowException, TypeError) as error:
+        raise UserError(
+            f"{uri} names no model that a run on {client.tracking_uri} has logged: {error}",
+            expected="models:/<name>@<alias>, models:/<name>/<version> or runs:/<run id>",
+        ) from error
 
 
 def search(

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     FEATURES = "features"
     ARM = "arm"
     FOLD = "fold"
+    EXTERNAL = "external"
     COMPARISON = "comparison"
 
 
@@ -37,6 +38,7 @@ class Tag(StrEnum):
     FEATURES_KEY = "lt.features_key"
     NETWORK_RUN = "lt.network_run"
     FEATURES_RUN = "lt.features_run"
+    MODEL_RUN = "lt.model_run"
     ARM = "lt.arm"
     FOLDS = "lt.folds"
     FOLDS_EXPECTED = "lt.folds_expected"

@@ -103,6 +103,10 @@ class Tracker:
             return stored
         return stored_run(self._client.get_run(self._take_over(stored.id)))
 
+    def run_of_model(self, uri: str) -> StoredRun:
+        """Return the run that made a ``models:/…`` or ``runs:/…``."""
+        return reading.run_of_model(self._client, uri)
+
     def find_part(self, tag: Tag, key: str) -> StoredRun | None:
         """Return a run that has logged the network or features with this key, or None."""
         return next(self.search({tag: key}), None)
@@ -217,7 +221,7 @@ class Tracker:
 
     def _discard(self, run_id: str, in_favour_of: str) -> None:
         """Remove a run that only repeats another, to which all that refers to it is turned."""
-        for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN):
+        for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN, Tag.MODEL_RUN):
             for run in self.search({reference: run_id}):
                 self._client.set_tag(run.id, reference, in_favour_of)
         self._remove(run_id)
