@@ -1,6 +1,14 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
+from contextlib import closing, suppress
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
@@ -51,3 +59,31 @@ def test_runs_of_another_experiment_do_not_count(runs):
     assert tracker.intact([good]) == [True]
     other = client.create_experiment("other")
     assert intact(client, other, [good]) == [False]
+
+
+@pytest.mark.slow
+def test_a_server_answers_as_its_database_does(runs, tmp_path):
+    tracker, states = runs
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(
+        [*command, "--backend-store-uri", tracker.uri],
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            with suppress(requests.ConnectionError):
+                requests.get(f"{address}/health", timeout=5)
+                break
+            time.sleep(0.1)
+        served = Tracker({"MLFLOW_TRACKING_URI": address})
+        groups = [[run_id] for run_id in states] + [[r for r, good in states.items() if good]]
+        assert served.intact(groups) == [*states.values(), True]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)  # the group is this server's own
+        process.wait()

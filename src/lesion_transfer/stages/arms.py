@@ -30,21 +30,22 @@ class FoldScore:
         A fraction.
     start_time
         Milliseconds since 1970.
-    commit
-        Of the code that made it; empty where that was in no git clone.
+    code
+        The commit that made it, and whether it was changed.
     """
 
     id: str
     fold: str
     auc: float
     start_time: int
-    commit: str
+    code: str
 
     @classmethod
     def of(cls, run: StoredRun) -> Self:
         """Return what is needed of a fold's run."""
-        commit = run.tags.get(COMMIT, "")
-        return cls(run.id, run.tags["fold"], run.metrics["auc"], run.start_time, commit)
+        code = run.tags.get(COMMIT, "unknown")[:12]
+        code += " with changes" if Tag.CODE_CHANGED in run.tags else ""
+        return cls(run.id, run.tags["fold"], run.metrics["auc"], run.start_time, code)
 
 
 @dataclass(frozen=True, slots=True)

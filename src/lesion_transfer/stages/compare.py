@@ -202,6 +202,7 @@ def arm_frame(arms: Iterable[StoredArm]) -> pd.DataFrame:
             {name: tags[name] for name in CELL}
             | {
                 "image_size": int(tags["image_size"]),
+                "seed": tags["seed"],
                 "source": tags["source"],
                 "finetune": tags["finetune"] == "true",
                 "stand_in": tags.get(Tag.STAND_IN, ""),

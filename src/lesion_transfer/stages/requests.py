@@ -317,6 +317,8 @@ class CompareRequest(Request):
             "model": self.models,
             "backbone": self.backbone,
             "protocol": self.protocol,
+            "seed": None if self.seed is None else str(self.seed),
+            "image_size": None if self.image_size is None else str(self.image_size),
         }
         return {
             name: tuple(part.strip() for part in text.split(","))

@@ -44,6 +44,7 @@ class Tag(StrEnum):
     FOLDS_EXPECTED = "lt.folds_expected"
     DATA_DIGEST = "lt.data_digest"
     STAND_IN = "lt.stand_in"
+    CODE_CHANGED = "lt.code_changed"
 
 
 STARTED = "started"
