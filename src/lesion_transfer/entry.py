@@ -10,7 +10,8 @@ from typing import cast
 
 from lesion_transfer.cli import main
 from lesion_transfer.outcome import Outcome, show
-from lesion_transfer.stages.requests import ENTRY_POINTS, Request
+from lesion_transfer.stages.request import Request
+from lesion_transfer.stages.requests import ENTRY_POINTS
 
 STAGES: dict[str, str] = {
     "main": "study.study",

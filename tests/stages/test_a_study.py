@@ -17,7 +17,8 @@ from lesion_transfer.evaluation.metrics import auc, fold_metrics
 from lesion_transfer.evaluation.predictions import Predictions
 from lesion_transfer.models.fold_model import compose
 from lesion_transfer.stages.compare import Comparison, compare
-from lesion_transfer.stages.requests import CompareRequest, StudyRequest
+from lesion_transfer.stages.compare_request import CompareRequest
+from lesion_transfer.stages.requests import StudyRequest
 from lesion_transfer.stages.study import study
 from lesion_transfer.tracking import Kind, Tag
 

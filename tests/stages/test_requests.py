@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.requests import (
     ENTRY_POINTS,
-    CompareRequest,
     EvaluateRequest,
     ExtractRequest,
     FinetuneRequest,

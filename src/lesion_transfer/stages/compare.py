@@ -22,9 +22,9 @@ from lesion_transfer.reporting.sections import side_by_side
 from lesion_transfer.reporting.style import figure_png
 from lesion_transfer.reporting.table import results_tables
 from lesion_transfer.stages.arms import StoredArm, stored_arms
+from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.provenance import provenance
 from lesion_transfer.stages.report import report_section
-from lesion_transfer.stages.requests import CompareRequest
 from lesion_transfer.stages.workspace import Workspace, workspace, writable
 from lesion_transfer.study import SCHEMA_VERSION, digest
 from lesion_transfer.tracking import Kind, Tag, Unit
