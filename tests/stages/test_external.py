@@ -158,3 +158,13 @@ def test_an_arm_is_no_model(world, folds, others):
     (arm, _) = world.runs(Kind.ARM, complete=False)
     with pytest.raises(UserError, match="is not of a complete fold"):
         validation(world, f"runs:/{arm.info.run_id}", others)
+
+
+def test_a_model_of_another_experiment_is_scored_in_this_one(world, folds, others):
+    elsewhere = world.enter("another experiment")
+    try:
+        result = validation(elsewhere, f"runs:/{folds['tuned']}", others)
+        (run,) = elsewhere.runs(Kind.EXTERNAL)
+        assert run.info.run_id == result.run_id
+    finally:
+        world.enter(world.experiment)

@@ -134,7 +134,8 @@ def _data_runs(ws: Workspace, model: FoldModel) -> list[StoredRun]:
     """Return the runs of the data sets it was trained on, its arm's first."""
     tags = model.run.tags
     kind: dict[str, str] = {Tag.KIND: Kind.DATASET.value, Tag.STATE: COMPLETE}
-    runs = [*ws.tracker.search({**kind, Tag.DATA_DIGEST: tags[Tag.DATA_DIGEST]})][:1]
+    where = model.run.experiment_id  # a model may be validated in another experiment
+    runs = [*ws.tracker.search({**kind, Tag.DATA_DIGEST: tags[Tag.DATA_DIGEST]}, where)][:1]
     if not runs:
         raise UserError(
             f"the run that describes {tags['dataset']}, which the model was trained on, is gone: "
@@ -142,7 +143,9 @@ def _data_runs(ws: Workspace, model: FoldModel) -> list[StoredRun]:
             next_step="restore it, or run preprocess for that data set again",
         )
     links = [link for link in tags["source"].split("+") if link in ADAPTERS]
-    return runs + [run for link in links for run in ws.tracker.search({**kind, "dataset": link})]
+    return runs + [
+        run for link in links for run in ws.tracker.search({**kind, "dataset": link}, where)
+    ]
 
 
 def _stores(ws: Workspace) -> Iterator[tuple[str, Path]]:

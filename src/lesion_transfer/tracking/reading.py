@@ -26,13 +26,19 @@ class StoredRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     start_time: int
+    experiment_id: str
 
 
 def stored_run(run: mlflow_entities.Run) -> StoredRun:
     """Return what we read of MLflow's own run."""
-    data = run.data
+    info, data = run.info, run.data
     return StoredRun(
-        str(run.info.run_id), data.tags, data.params, data.metrics, int(run.info.start_time)
+        id=str(info.run_id),
+        tags=data.tags,
+        params=data.params,
+        metrics=data.metrics,
+        start_time=int(info.start_time),
+        experiment_id=str(info.experiment_id),
     )
 
 
@@ -46,14 +52,13 @@ def run_of_model(client: MlflowClient, uri: str) -> StoredRun:
     """
     kind, _, rest = uri.partition(":/")
     try:
-        run_id: str | None
         if kind == "runs":
-            run_id = rest.partition("/")[0]
-        elif "@" in rest:
-            run_id = client.get_model_version_by_alias(*rest.rsplit("@", 1)).run_id
+            return stored_run(client.get_run(rest.partition("/")[0]))
+        if "@" in rest:
+            version = client.get_model_version_by_alias(*rest.rsplit("@", 1))
         else:
-            run_id = client.get_model_version(*rest.rsplit("/", 1)).run_id
-        return stored_run(client.get_run(run_id or "none"))
+            version = client.get_model_version(*rest.rsplit("/", 1))
+        return stored_run(client.get_run(str(version.run_id)))
     except (MlflowException, TypeError) as error:
         raise UserError(
             f"{uri} names no model that a run on {client.tracking_uri} has logged: {error}",

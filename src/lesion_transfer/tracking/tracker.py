@@ -85,9 +85,11 @@ class Tracker:
 
     # --- reading
 
-    def search(self, tags: Mapping[str, str]) -> Iterator[StoredRun]:
-        """Yield the active runs that carry all these tags, oldest first."""
-        return reading.search(self._client, self.experiment_id, tags)
+    def search(
+        self, tags: Mapping[str, str], experiment_id: str | None = None
+    ) -> Iterator[StoredRun]:
+        """Yield the active runs that carry all these tags, oldest first; of this experiment."""
+        return reading.search(self._client, experiment_id or self.experiment_id, tags)
 
     def intact(self, groups: Sequence[Collection[str]]) -> list[bool]:
         """Return for each group of run ids whether all its runs are active and complete."""
