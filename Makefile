@@ -73,6 +73,10 @@ bench-svm: $(VENV)/.dev ## a fold's evaluation against scikit-learn's grid searc
 bench-statistics: $(VENV)/.dev ## each test's false alarms and power on simulated 5×2 folds
 	@python benchmarks/paired_tests.py
 
+.PHONY: bench-compare
+bench-compare: $(VENV)/.dev ## the results table from a server with 1,800 and 20,000 folds: time, requests
+	@python benchmarks/compare.py
+
 .PHONY: bench-train
 bench-train: $(VENV)/.dev ## training against a bare loop on arrays in memory, float32 and bfloat16
 	@python benchmarks/train.py

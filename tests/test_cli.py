@@ -15,12 +15,9 @@ from lesion_transfer.entry import EXAMPLES, STAGES, mlflow_command, stage
 from lesion_transfer.errors import UserError
 from lesion_transfer.outcome import show
 from lesion_transfer.parameters import groups, parameters
-from lesion_transfer.stages.requests import (
-    ENTRY_POINTS,
-    CompareRequest,
-    FinetuneRequest,
-    Request,
-)
+from lesion_transfer.stages.compare_request import CompareRequest
+from lesion_transfer.stages.request import Request
+from lesion_transfer.stages.requests import ENTRY_POINTS, FinetuneRequest
 
 ROOT = Path(__file__).resolve().parents[1]
 

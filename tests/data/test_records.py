@@ -2,7 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from lesion_transfer.data.records import ImageRecord, canonical_diagnosis, validate_records
+from lesion_transfer.data.records import (
+    ImageRecord,
+    canonical_diagnosis,
+    patient,
+    validate_records,
+)
 from lesion_transfer.errors import UserError
 from lesion_transfer.study import LESION_DIAGNOSES
 
@@ -44,7 +49,21 @@ def test_an_unknown_diagnosis_is_kept_in_snake_case() -> None:
     assert canonical_diagnosis("Level 3 / Früh") == "level_3_früh"
 
 
-def _record(image_id: str = "a", **fields: str) -> ImageRecord:
+@pytest.mark.parametrize(
+    ("said", "stated"),
+    [
+        (("55", "M", "Head/Neck"), (55.0, "male", "head_neck")),
+        (("0.0", "", ""), (0.0, "", "")),
+        (("", "female", "unknown"), ("", "female", "")),
+        (("unknown", "NA", "nan"), ()),
+        (("-5", "other", "NA"), ()),
+    ],
+)
+def test_what_a_table_does_not_state_is_not_made_up(said, stated: tuple) -> None:
+    assert _record(**patient(*said)).stated == stated
+
+
+def _record(image_id: str = "a", **fields: object) -> ImageRecord:
     return ImageRecord(
         **{"image_id": image_id, "group_id": "g", "diagnosis": "nevus", "dataset": "d", **fields}
     )

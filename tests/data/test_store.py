@@ -23,7 +23,7 @@ from lesion_transfer.data.dataset import Dataset
 from lesion_transfer.data.images import Pictures
 from lesion_transfer.data.shards import rows_per_shard
 from lesion_transfer.data.steps import prepare
-from lesion_transfer.data.store import COLUMNS, open_store
+from lesion_transfer.data.store import COLUMNS, ImageStore, open_store
 from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import CentreCrop, Circle, Preparation
 
@@ -457,3 +457,21 @@ def test_real_data(shared: Path, tmp_path: Path) -> None:
     )
     assert store.counts == {"melanoma": 404, "nevus": 1450, "seborrheic_keratosis": 296}
     assert store.rejected.empty
+
+
+def test_what_is_stated_of_patients_is_kept_beside_the_content(tmp_path: Path) -> None:
+    _photos(tmp_path, good=2)
+    table = tmp_path / "labels.csv"
+
+    def store(header: str, *said: str) -> ImageStore:
+        named = zip(("mel/000.png", "nv/001.png"), said, strict=True)
+        lines = [f"{number},{path},nevus{more}" for number, (path, more) in enumerate(named)]
+        table.write_text("\n".join([f"image_id,path,diagnosis{header}", *lines]))
+        return build_store(open_dataset("csv", str(table)), SMALL, tmp_path / "stores")
+
+    plain, described = store("", "", ""), store(",age,sex,site", ",61,f,unknown", ",,,")
+    assert set(described.index) - set(plain.index) == {"age", "sex"}  # no site is stated
+    assert described.index["age"].fillna(-1).tolist() == [61, -1]
+    assert described.index["sex"].tolist() == ["female", ""]
+    assert described.digest == plain.digest
+    assert described.path != plain.path

@@ -29,6 +29,7 @@ from lesion_transfer.data.store import (
     COLUMNS,
     FORMAT,
     MANIFEST,
+    STATED,
     content_digest,
     describe_file,
     read_fingerprints,
@@ -37,7 +38,12 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import Preparation
 
 _TABLES = ("index.parquet", "hashes.npy", "structures.npy", "duplicates.csv", "rejected.csv")
-_INDEX = pa.schema([(column, pa.large_string()) for column in COLUMNS])  # large: as pandas has it
+_INDEX = pa.schema(
+    [
+        (column, pa.float64() if column == "age" else pa.large_string())  # large: as pandas has it
+        for column in (*COLUMNS, *STATED)
+    ]
+)
 _ROWS_AT_ONCE = 65_536
 _VERSIONS = {
     "lesion_transfer": __version__,
@@ -143,13 +149,20 @@ def _tables(parts: Sequence[Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
         table = shard.rows(["file_sha256", "pixels_sha256", "reason"])
         table = table.append_column("image_id", [[r.image_id for r in records]])
         table = table.append_column("path", [[str(r.path or "") for r in records]])
-        for field in ("group_id", "diagnosis", "dataset", "split"):
-            table = table.append_column(field, [[getattr(r, field) for r in records]])
+        for field in ("group_id", "diagnosis", "dataset", "split", *STATED):
+            values = pa.array([getattr(r, field) for r in records], _INDEX.field(field).type)
+            table = table.append_column(field, values)
         table = table.append_column("original_group", table["group_id"])
         bad = pc.is_valid(table["reason"])
-        kept.append(table.filter(pc.invert(bad)).select(COLUMNS).cast(_INDEX))
+        kept.append(table.filter(pc.invert(bad)).select(_INDEX.names).cast(_INDEX))
         rejected.append(table.filter(bad).select(["image_id", "path", "reason"]))
-    return pa.concat_tables(kept).to_pandas(), pa.concat_tables(rejected).to_pandas()
+    index = pa.concat_tables(kept)
+    unstated = [name for name in STATED if not pc.any(_is_stated(index[name])).as_py()]
+    return index.drop_columns(unstated).to_pandas(), pa.concat_tables(rejected).to_pandas()
+
+
+def _is_stated(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_valid(column) if column.type == pa.float64() else pc.not_equal(column, "")
 
 
 def _write_fingerprints(folder: Path, parts: Sequence[Part]) -> None:

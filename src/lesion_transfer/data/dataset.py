@@ -146,7 +146,7 @@ def listing_digest(name: str, records: Iterable[ImageRecord], folder: Path) -> s
     """Digest the labels and every file's path below ``folder``, size and modification time."""
     total = hashlib.sha256(digest(name).encode())
     for r in records:
-        state = _file_state(r.path, folder)
+        state = *_file_state(r.path, folder), *r.stated
         total.update(digest(r.image_id, r.group_id, r.diagnosis, r.split, *state).encode())
     return total.hexdigest()
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import TypedDict, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.study import UNKNOWN
 
 SPLITS = ("", "train", "validation", "test")
 """The parts of an official split; empty where the data set has none."""
@@ -36,6 +37,9 @@ class ImageRecord:
         Absolute path of the file; None for a picture that is drawn and not read.
     split
         The part of the official split it belongs to, one of :data:`SPLITS`.
+    age, sex, site
+        Of the patient and the lesion, where the data set states them: years, ``female`` or
+        ``male``, and a part of the body in snake case. They make subgroups and nothing else.
     """
 
     image_id: str
@@ -44,9 +48,45 @@ class ImageRecord:
     dataset: str
     path: Path | None = None
     split: str = ""
+    age: float | None = None
+    sex: str = ""
+    site: str = ""
+
+    @property
+    def stated(self) -> tuple[float | str, ...]:
+        """Age, sex and site; nothing where none is stated."""
+        age = "" if self.age is None else self.age
+        return (age, self.sex, self.site) if self.age is not None or self.sex or self.site else ()
 
 
-_SCHEMA = pa.schema([(field, pa.string()) for field in ImageRecord.__slots__])
+class Patient(TypedDict):
+    """The fields of an :class:`ImageRecord` that describe a patient and a site."""
+
+    age: float | None
+    sex: str
+    site: str
+
+
+def patient(age: str = "", sex: str = "", site: str = "") -> Patient:
+    """Read what a table says; what is no number of years, no sex or unknown is not stated.
+
+    >>> patient("55.0", "F", "lower extremity")
+    {'age': 55.0, 'sex': 'female', 'site': 'lower_extremity'}
+    >>> patient("unknown", "NA", "")
+    {'age': None, 'sex': '', 'site': ''}
+    """
+    words = {"f": "female", "female": "female", "m": "male", "male": "male"}
+    place = snake_case(site)
+    return Patient(
+        age=float(age) if re.fullmatch(r"\d{1,3}(\.\d+)?", age) else None,
+        sex=words.get(sex.casefold(), ""),
+        site="" if place in ("na", "nan", "none", UNKNOWN) else place,
+    )
+
+
+_SCHEMA = pa.schema(
+    [(name, pa.float64() if name == "age" else pa.string()) for name in ImageRecord.__slots__]
+)
 _AT_ONCE = 1024
 
 _ALIASES = {
@@ -178,7 +218,7 @@ def validate_records(records: Iterable[ImageRecord], where: str) -> Records:
     return Records(table)
 
 
-def _checked(record: ImageRecord, where: str) -> dict[str, str | None]:
+def _checked(record: ImageRecord, where: str) -> dict[str, str | float | None]:
     for field in ("image_id", "group_id", "diagnosis"):
         if not getattr(record, field):
             raise UserError(f"{where}: image {record.image_id!r} has an empty {field}")

@@ -49,6 +49,9 @@ COLUMNS = (
 )
 """``group_id`` has the duplicates joined; ``original_group`` is what the data set says."""
 
+STATED = ("age", "sex", "site")
+"""Further columns, each only of a data set that states it, as in its records. Not in the digest."""
+
 MANIFEST = "manifest.json"
 
 

@@ -264,7 +264,7 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
     arm = Arm(
         dataset=data.store.dataset,
         design=request.design,
-        model=request.model,
+        model=request.pair,
         backbone=backbone.name,
         protocol=protocol.name,
         image_size=protocol.preparation.size,

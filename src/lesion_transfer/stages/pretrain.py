@@ -72,9 +72,8 @@ class SourceNetwork:
     @property
     def done(self) -> str:
         """That it is there, and what it is not."""
-        return "The source network is ready" + (
-            f" (note: {self.stand_in})" if self.stand_in else ""
-        )
+        note = f" (note: {self.stand_in})" if self.stand_in else ""
+        return f"The source network is ready{note}"
 
     @property
     def where(self) -> str:

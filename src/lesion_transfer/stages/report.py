@@ -28,7 +28,7 @@ def report_section(
     ws, table
         The surroundings, and the table.
     arms
-        The frame the tables were made of, with a column ``runs``: the fold runs of each arm.
+        The frame the tables were made of, with a column ``runs``: the folds of each arm.
     reference
         The model that all others are compared with; None: the declared contrasts.
 
@@ -50,7 +50,9 @@ def report_section(
             )
     ws.progress.now(f"{table.title} · tests and figures")
     made = section(table, found, DECLARED if reference is None else _with(reference, table))
-    return Section(**vars(made) | {"folds": _folds(ws, ours), "missing": missing(table)})
+    return Section(
+        **vars(made) | {"folds": _folds(ws, ours), "missing": missing(table, _seed(ours))}
+    )
 
 
 def _with(reference: str, table: ResultsTable) -> list[tuple[str, str]]:
@@ -75,25 +77,32 @@ def _folds(ws: Workspace, arms: pd.DataFrame) -> pd.DataFrame:
         (
             arm["design"],
             arm["model"],
-            run.tags["fold"],
-            run.metrics["auc"],
-            run.id,
-            page + run.id if address.startswith("http") else "",
+            fold.fold,
+            fold.auc,
+            fold.id,
+            page + fold.id if address.startswith("http") else "",
         )
         for arm in arms.to_dict("records")
-        for run in arm["runs"]
+        for fold in arm["runs"]
     ]
     return pd.DataFrame(rows, columns=[*FOLD_COLUMNS])
 
 
-def missing(table: ResultsTable) -> pd.DataFrame:
+def _seed(arms: pd.DataFrame) -> str:
+    """Return the seed of these arms; empty where they have several."""
+    seeds = set(arms["seed"])
+    return str(seeds.pop()) if len(seeds) == 1 else ""
+
+
+def missing(table: ResultsTable, seed: str = "") -> pd.DataFrame:
     """Return the cells that lack folds, and for each the command that computes them.
 
-    Folds that are there are reused by it. Where the data lie, only its user knows.
+    Folds that are there are reused by it. Where the data lie, and a protocol's own file, only its
+    user knows.
     """
     expected = max(cell.expected_folds for cell in table.cells.values())
     rows = [
-        (design, row.name, expected - cell.n_folds, _command(table, design, row))
+        (design, row.name, expected - cell.n_folds, _command(table, design, row, seed))
         for design in table.designs
         for row in table.models
         for cell in [table.cell(design, row)]
@@ -102,16 +111,19 @@ def missing(table: ResultsTable) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*MISSING_COLUMNS])
 
 
-def _command(table: ResultsTable, design: str, model: ModelRow) -> str:
+def _command(table: ResultsTable, design: str, model: ModelRow, seed: str) -> str:
+    protocol, _, epochs = table.protocol.partition("+epochs=")
     given = {
         "target": table.dataset,
         "design": design,
         "source": model.source,
         "finetune": str(model.finetune).lower(),
         "backbone": table.backbone,
-        "protocol": table.protocol,
+        "protocol": protocol,
         "image_size": str(table.image_size),
     }
+    given |= {"epochs": epochs} if epochs else {}
+    given |= {"seed": seed} if seed else {}
     if table.dataset != SYNTHETIC:
         given["data_root"] = "…"
     options = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in given.items())

@@ -14,6 +14,7 @@ from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.reporting.figures import confusion_figure
 from lesion_transfer.reporting.roc import mean_roc_figure
 from lesion_transfer.stages.arm import PlannedArm
+from lesion_transfer.stages.arms import FoldScore, fold_index
 from lesion_transfer.stages.evidence import log_evidence, read_folds
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
@@ -37,14 +38,15 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     folds = stored_folds(ws, planned)
     ws.progress.now(f"{run.unit.name} · summary")
     runs = [folds[fold] for fold in sorted(folds, key=str)]
-    evidence = Evidence.of(str(planned.arm), read_folds(ws, runs), 2 * planned.protocol.repeats)
+    scores = [FoldScore.of(stored) for stored in runs]
+    evidence = Evidence.of(str(planned.arm), read_folds(ws, scores), 2 * planned.protocol.repeats)
     estimates = intervals(evidence.resampled)
     summaries = {name: summarise([stored.metrics[name] for stored in runs]) for name in estimates}
     auc = summaries["auc"]
     for name, summary in summaries.items():
         run.metrics(_finite({f"{name}_mean": summary.mean, f"{name}_sd": summary.sd}))
     run.metrics(_finite({"auc_ci_low": auc.ci_low, "auc_ci_high": auc.ci_high, "folds": auc.n}))
-    log_evidence(run, evidence, runs)
+    log_evidence(run, evidence, scores)
     run.table(_interval_table(summaries, estimates), INTERVALS_FILE)
     parts = fold_parts(planned.partitions)
     run.table(balance(planned.labels, planned.classes, planned.groups, parts), BALANCE_FILE)
@@ -60,6 +62,7 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     run.figure(mean_roc_figure(curves, planned.classes, title), "roc.png")
     run.figure(confusion_figure(confusion(found), planned.classes, title), "confusion.png")
     run.text(model_card(planned, folds, auc), "model_card.md")
+    run.tags({Tag.FOLDS: fold_index(scores)})
     if len(folds) == 2 * planned.protocol.repeats:
         run.complete()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.reporting.progress import Progress
-from lesion_transfer.stages.requests import Request
+from lesion_transfer.stages.request import Request
 from lesion_transfer.tracking import Tracker
 
 KEPT_IN_MEMORY = 2

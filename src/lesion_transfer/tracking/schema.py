@@ -17,6 +17,7 @@ class Kind(StrEnum):
     FEATURES = "features"
     ARM = "arm"
     FOLD = "fold"
+    EXTERNAL = "external"
     COMPARISON = "comparison"
 
 
@@ -24,7 +25,8 @@ class Tag(StrEnum):
     """Tags of every run beside the identity of its arm.
 
     A run's ``KEY`` says what it was made from. ``NETWORK_KEY`` and ``FEATURES_KEY`` are written
-    when its network or features have been logged, so that other runs can use them.
+    when its network or features have been logged, so that other runs can use them. An arm's
+    ``FOLDS`` names its complete folds with their results, so that tables need not read the folds.
     """
 
     KIND = "lt.kind"
@@ -36,10 +38,13 @@ class Tag(StrEnum):
     FEATURES_KEY = "lt.features_key"
     NETWORK_RUN = "lt.network_run"
     FEATURES_RUN = "lt.features_run"
+    MODEL_RUN = "lt.model_run"
     ARM = "lt.arm"
+    FOLDS = "lt.folds"
     FOLDS_EXPECTED = "lt.folds_expected"
     DATA_DIGEST = "lt.data_digest"
     STAND_IN = "lt.stand_in"
+    CODE_CHANGED = "lt.code_changed"
 
 
 STARTED = "started"

@@ -1,0 +1,154 @@
+"""A fold's model, found again by its name: the network, its run, and what it was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lesion_transfer.data.adapters import ADAPTERS
+from lesion_transfer.data.overlap import find_copies, find_overlap, refuse
+from lesion_transfer.data.store import MANIFEST, ImageStore, open_store
+from lesion_transfer.errors import UserError
+from lesion_transfer.models.backbones import load_network
+from lesion_transfer.models.files import file_digest
+from lesion_transfer.models.fold_model import compose
+from lesion_transfer.protocols import Preparation
+from lesion_transfer.stages.evaluate import HEAD_MODEL, PREDICTIONS_FILE, read_predictions
+from lesion_transfer.stages.finetune import FOLD_MODEL
+from lesion_transfer.stages.model_files import model_file
+from lesion_transfer.stages.pretrain import NETWORK_FILE
+from lesion_transfer.stages.workspace import Workspace
+from lesion_transfer.study import is_stored
+from lesion_transfer.tracking import COMPLETE, Kind, StoredRun, Tag
+
+EXPECTED = "models:/<name>@<alias>, models:/<name>/<version>, or runs:/<run id> of a fold"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldModel:
+    """A fold's model as it was logged or registered.
+
+    Attributes
+    ----------
+    run
+        Of the fold.
+    network
+        RGB 0–255, any size → (batch, classes) probabilities.
+    classes, threshold
+        As :class:`~lesion_transfer.evaluation.predictions.Predictions` has them.
+    content
+        Digest of the files it was read from.
+    """
+
+    run: StoredRun
+    network: Any
+    classes: tuple[str, ...]
+    threshold: float
+    content: str
+
+
+def fold_model(ws: Workspace, uri: str) -> FoldModel:
+    """Return the model that ``models:/…`` or ``runs:/…`` names.
+
+    Of a frozen arm, whose folds log their heads alone, the head is joined to its network.
+
+    Raises
+    ------
+    UserError
+        It is no model of a complete fold.
+    """
+    if not is_stored(uri):
+        raise UserError(f"model={uri} is not on the tracking server", expected=EXPECTED)
+    run = ws.tracker.run_of_model(uri)
+    if run.tags.get(Tag.KIND) != Kind.FOLD or run.tags.get(Tag.STATE) != COMPLETE:
+        raise UserError(f"model={uri} is not of a complete fold: run {run.id}", expected=EXPECTED)
+    file = _file(ws, uri, run)
+    network, content = load_network(file), file_digest(file, "model", EXPECTED)
+    if len(network.input_shape) == 2:  # a head: features → probabilities
+        if Tag.NETWORK_RUN not in run.tags:
+            raise UserError(
+                f"model={uri} is the head of a network that was not logged, for its weights are "
+                "random",
+                expected="a model with a trained network",
+            )
+        below = ws.tracker.artifact(run.tags[Tag.NETWORK_RUN], NETWORK_FILE)
+        network = compose(load_network(below), network)
+        content += file_digest(below, "model", EXPECTED)
+    found = read_predictions(ws.tracker.artifact(run.id, PREDICTIONS_FILE))
+    return FoldModel(run, network, found.classes, found.threshold, content)
+
+
+def _file(ws: Workspace, uri: str, run: StoredRun) -> Path:
+    """Return the Keras file of a model; of a run's name alone, the one that folds log."""
+    if uri.rstrip("/") != f"runs:/{run.id}":
+        return model_file(ws, uri, "model")
+    name = FOLD_MODEL if ws.tracker.has_artifact(run.id, FOLD_MODEL) else HEAD_MODEL
+    return ws.tracker.artifact(run.id, name)
+
+
+# --- what it was trained on ----------------------------------------------------------------------
+
+
+def preparation(ws: Workspace, model: FoldModel) -> Preparation:
+    """Return how the pictures were prepared that the model was trained on: others need the same.
+
+    Raises
+    ------
+    UserError
+        The run of its data set is gone.
+    """
+    manifest = ws.tracker.artifact(_data_runs(ws, model)[0].id, MANIFEST)
+    prepared = json.loads(manifest.read_text(encoding="utf-8"))["preparation"]
+    steps = prepared["steps"]
+    return Preparation.model_validate({"size": prepared["size"], "lesion": steps, "retina": steps})
+
+
+def refuse_training_images(ws: Workspace, model: FoldModel, test: ImageStore) -> None:
+    """Refuse a test set that shares pictures with what the model was trained on.
+
+    That is the whole data set of its arm, both halves, and those that its source was trained on by
+    name. A training store that is at hand is searched for similar pictures too, one that is not
+    for the same files and pixels, which its run lists.
+
+    Raises
+    ------
+    UserError
+        It shares one, or the run of the data set is gone.
+    """
+    at_hand = dict(_stores(ws))
+    for run in _data_runs(ws, model):
+        name, store = run.tags["dataset"], at_hand.get(run.tags[Tag.DATA_DIGEST])
+        if store is not None:
+            refuse(find_overlap(open_store(store), test), name, test)
+        else:
+            index = pd.read_csv(ws.tracker.artifact(run.id, "index.csv"), dtype=str)
+            refuse(find_copies(index, test.index), name, test)
+
+
+def _data_runs(ws: Workspace, model: FoldModel) -> list[StoredRun]:
+    """Return the runs of the data sets it was trained on, its arm's first."""
+    tags = model.run.tags
+    kind: dict[str, str] = {Tag.KIND: Kind.DATASET.value, Tag.STATE: COMPLETE}
+    where = model.run.experiment_id  # a model may be validated in another experiment
+    runs = [*ws.tracker.search({**kind, Tag.DATA_DIGEST: tags[Tag.DATA_DIGEST]}, where)][:1]
+    if not runs:
+        raise UserError(
+            f"the run that describes {tags['dataset']}, which the model was trained on, is gone: "
+            "its images cannot be told from new ones",
+            next_step="restore it, or run preprocess for that data set again",
+        )
+    links = [link for link in tags["source"].split("+") if link in ADAPTERS]
+    return runs + [
+        run for link in links for run in ws.tracker.search({**kind, "dataset": link}, where)
+    ]
+
+
+def _stores(ws: Workspace) -> Iterator[tuple[str, Path]]:
+    """Yield the digest and folder of each image store in the cache."""
+    for manifest in (ws.cache / "stores").glob(f"*/{MANIFEST}"):
+        yield json.loads(manifest.read_text(encoding="utf-8"))["digest"], manifest.parent

@@ -1,0 +1,78 @@
+import shlex
+
+import pandas as pd
+import pytest
+
+from lesion_transfer.reporting.table import results_tables
+from lesion_transfer.stages.arms import FoldScore, StoredArm
+from lesion_transfer.stages.compare import arm_frame, one_a_cell
+from lesion_transfer.stages.report import missing
+from lesion_transfer.stages.requests import EvaluateRequest
+from lesion_transfer.study import MODELS
+from lesion_transfer.tracking import Tag
+
+
+def arm(model: str = "D", folds: int = 10, start: int = 0, **tags: str) -> StoredArm:
+    pair = MODELS[model]
+    identity = {
+        **{"dataset": "isic2017", "design": "melanoma_vs_benign", "model": model, "seed": "0"},
+        **{"source": str(pair.source), "finetune": str(pair.finetune).lower()},
+        **{"backbone": "vgg_m", "protocol": "paper", "image_size": "224"},
+    }
+    scores = [
+        FoldScore(f"{model}{number}", f"{number // 2 + 1}x{number % 2 + 1}", 0.7, start, "code")
+        for number in range(folds)
+    ]
+    return StoredArm(f"arm {model}", identity | {Tag.FOLDS_EXPECTED: "10"} | tags, tuple(scores))
+
+
+def commands(*arms: StoredArm, seed: str = "") -> pd.DataFrame:
+    shown, _ = one_a_cell(arms)
+    (table,) = results_tables(arm_frame(shown))
+    return missing(table, seed).set_index("model")
+
+
+def test_what_is_missing_is_named_with_the_command_that_fills_it():
+    lacking = commands(arm("D"), arm("E", folds=4), seed="7")
+    assert "D" not in lacking.index
+    assert lacking.loc["E", "folds"] == 6
+    assert lacking.loc["A", "folds"] == 10
+    words = shlex.split(lacking.loc["E", "command"])
+    assert words[:5] == ["mlflow", "run", ".", "-e", "evaluate"]
+    given = dict(word.split("=", 1) for word in words[6::2])
+    request = EvaluateRequest(**given)
+    assert (request.pair, request.seed) == (MODELS["E"], 7)
+    assert (request.target, request.protocol, request.image_size) == ("isic2017", "paper", 224)
+
+
+def test_a_protocol_with_other_epochs_is_named_as_it_was_asked_for():
+    command = commands(arm("D", protocol="paper+epochs=3")).loc["E", "command"]
+    assert "-P protocol=paper " in command
+    assert "-P epochs=3" in command
+
+
+def test_several_protocols_and_backbones_are_tables_side_by_side():
+    arms = [arm(), arm(protocol="modern"), arm(backbone="VGG16")]
+    shown, notes = one_a_cell(arms)
+    tables = results_tables(arm_frame(shown))
+    assert {(table.backbone, table.protocol) for table in tables} == {
+        ("vgg_m", "paper"),
+        ("vgg_m", "modern"),
+        ("VGG16", "paper"),
+    }
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (arm(start=1), arm(start=2, seed="1"), "1"),
+        (arm(start=1), arm(start=2, folds=9, seed="1"), "0"),
+        (arm(start=1, folds=8), arm(start=2, folds=3, seed="1"), "1"),
+    ],
+    ids=["newest", "complete before newest", "newest of incomplete ones"],
+)
+def test_of_several_arms_in_a_cell_one_is_shown_and_a_note_says_so(first, second, kept: str):
+    shown, notes = one_a_cell([second, first])
+    assert [one.tags["seed"] for one in shown] == [kept]
+    assert "several arms differ in seed" in notes[0]
