@@ -104,9 +104,9 @@ def model_card(planned: PlannedArm, folds: dict[Fold, StoredRun], auc: Summary) 
 {note}
 ## Model
 
-{arm.backbone} at {arm.image_size} px, weights from {arm.model.source}, {tuned}; a linear SVM on
-its L2-normalised features, calibrated inside the training half. Protocol `{arm.protocol}`, seed
-{arm.seed}.
+{arm.backbone} at {arm.image_size} px, weights from {arm.model.source}, {tuned};
+{planned.protocol.svm.title}, calibrated inside the training half. Protocol `{arm.protocol}`,
+seed {arm.seed}.
 
 ## Data
 
