@@ -9,7 +9,6 @@ from lesion_transfer.evaluation.contrasts import (
     contrast,
     contrasts,
     duplicate_partitions,
-    points,
 )
 from lesion_transfer.evaluation.delong import delong
 from lesion_transfer.evaluation.metrics import auc
@@ -151,7 +150,3 @@ def test_verdicts(difference, low, high, p, better, same, text):
     )  # fmt: skip
     assert text in found.verdict
     assert "equal" not in found.verdict
-
-
-def test_points():
-    assert [points(value) for value in (0.0131, -0.02, 0.0)] == ["+1.3", "−2.0", "+0.0"]

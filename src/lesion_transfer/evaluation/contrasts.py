@@ -175,11 +175,6 @@ def _span(low: float, high: float, ahead: str, behind: str) -> str:
     )
 
 
-def points(value: float) -> str:
-    """Return a difference of AUCs in percentage points, with a true minus sign."""
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
 def contrasts(
     arms: Mapping[str, Evidence], declared: Iterable[tuple[str, str]] = DECLARED
 ) -> tuple[Contrast, ...]:
