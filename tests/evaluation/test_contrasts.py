@@ -149,4 +149,7 @@ def test_verdicts(difference, low, high, p, better, same, text):
         posterior=Posterior(1 - same - better, same, better),
     )  # fmt: skip
     assert text in found.verdict
+    assert found.established == (p < 0.05 and (low > 0 or high < 0))
+    assert found.established == (" is better than " in text or "E scores higher" in text
+                                 or text.startswith("whether"))  # fmt: skip
     assert "equal" not in found.verdict

@@ -16,7 +16,7 @@ CONTRAST_COLUMNS = (
     "design", "first", "second", "problem", "folds", "difference", "ci_low", "ci_high",
     "effect", "won", "f", "f_p", "f_p_holm", "dietterich_t", "dietterich_p", "corrected_t",
     "corrected_p", "delong_folds", "bootstrap_low", "bootstrap_high", "p_worse", "p_same",
-    "p_better", "verdict",
+    "p_better", "established", "verdict",
 )  # fmt: skip
 METRIC_COLUMNS = ("design", "model", "metric", "mean", "ci_low", "ci_high")
 ANSWER_COLUMNS = ("design", "model", "class", "answer", "share")
@@ -36,7 +36,8 @@ def contrast_frame(contrasts: Mapping[str, Iterable[Contrast]]) -> pd.DataFrame:
         (
             design, c.first, c.second, c.problem, c.folds, c.difference, c.low, c.high, c.effect,
             c.won, *c.f, c.adjusted, *c.t, *c.corrected, c.sure_folds, c.bootstrap.low,
-            c.bootstrap.high, c.posterior.worse, c.posterior.same, c.posterior.better, c.verdict,
+            c.bootstrap.high, c.posterior.worse, c.posterior.same, c.posterior.better,
+            c.established, c.verdict,
         )
         for design, found in contrasts.items()
         for c in found

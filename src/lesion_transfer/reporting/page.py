@@ -169,6 +169,7 @@ def _matrix(section: Section, design: str) -> list[dict[str, object]]:
                     "difference": ours - theirs,
                     "strength": min(abs(ours - theirs) / largest, 1.0),
                     "p": tested["f_p_holm"] if tested and not tested["problem"] else None,
+                    "established": bool(tested and tested["established"]),
                 }
             )
         rows.append({"name": one.label, "cells": cells})

@@ -21,7 +21,7 @@ LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), 
 ALL = (0, (1, 1.5))
 THRESHOLDS = np.linspace(0.01, 0.60, 60)
 FEWEST = 10
-"""Pictures in a bin below which no point is drawn; each counts once, however many folds test it."""
+"""Pictures in a bin, in each repeat of the cross-validation, below which no dot is drawn."""
 
 
 def reliability_panels(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
