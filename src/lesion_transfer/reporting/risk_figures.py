@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -62,13 +63,17 @@ def reliability_panels(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
                 axes.vlines(x[known], low, high, color=colour, linewidth=0.9, alpha=0.6)
     classes = next(iter(arms.values()))[0].classes
     if len(classes) > 2:
+        place: dict[str, Any] = (
+            {"loc": "center right", "bbox_to_anchor": (1.0, 0.5)}  # where a second arm would be
+            if len(arms) == 1
+            else {"loc": "upper right", "bbox_to_anchor": (1.0, 0.0), "ncols": len(classes)}
+        )
         figure.legend(
             handles=[
                 Line2D([], [], color=colour, marker="o", markersize=3, label=name)
                 for colour, name in zip(PALETTE, classes, strict=False)
             ],
-            loc="upper right", bbox_to_anchor=(1.0, 0.0), ncols=len(classes), frameon=False,
-            fontsize=8, labelcolor=INK, handlelength=1.2, columnspacing=1.0,
+            frameon=False, fontsize=8, labelcolor=INK, handlelength=1.2, columnspacing=1.0, **place,
         )  # fmt: skip
     return figure
 
@@ -111,7 +116,7 @@ def decision_figure(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
     axes.set_ylabel("net benefit, per 100 patients", color=QUIET, fontsize=8.5)
     axes.tick_params(labelsize=8, length=2)
     axes.legend(
-        frameon=False, fontsize=7.5, labelcolor=INK, ncols=2, loc="upper right", handlelength=2.6
+        frameon=False, fontsize=7.5, labelcolor=INK, ncols=2, loc="best", handlelength=2.6
     )
     return figure
 
