@@ -9,7 +9,6 @@ from lesion_transfer.evaluation.contrasts import (
     contrast,
     contrasts,
     duplicate_partitions,
-    points,
 )
 from lesion_transfer.evaluation.delong import delong
 from lesion_transfer.evaluation.metrics import auc
@@ -150,8 +149,7 @@ def test_verdicts(difference, low, high, p, better, same, text):
         posterior=Posterior(1 - same - better, same, better),
     )  # fmt: skip
     assert text in found.verdict
+    assert found.established == (p < 0.05 and (low > 0 or high < 0))
+    assert found.established == (" is better than " in text or "E scores higher" in text
+                                 or text.startswith("whether"))  # fmt: skip
     assert "equal" not in found.verdict
-
-
-def test_points():
-    assert [points(value) for value in (0.0131, -0.02, 0.0)] == ["+1.3", "−2.0", "+0.0"]

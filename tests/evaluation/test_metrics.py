@@ -153,6 +153,15 @@ def test_constant_scores():
     assert found["sensitivity_at_90_specificity"] == 0.0
 
 
+def test_constant_scores_of_three_classes():
+    fold = make_predictions(3)
+    same = np.full_like(fold.probabilities, 1 / 3)
+    found = metrics_of(Predictions(**vars(fold) | {"decision": same, "probabilities": same}))
+    assert {value for name, value in found.items() if name.startswith("auc")} == {0.5}
+    assert found["balanced_accuracy"] == pytest.approx(1 / 3), "ties go to the first class"
+    assert found["sensitivity_benign"] == 1.0
+
+
 def test_scores_that_are_not_numbers():
     fold = make_predictions(2)
     decision = fold.decision.copy()

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -59,7 +61,8 @@ def test_reliability_is_of_all_folds(folds):
         np.concatenate([fold.probabilities[:, 1] for fold in folds["A"]]),
     )
     drawn = axes.lines[1].get_xydata()
-    expected = np.column_stack([pooled.predicted, pooled.observed])[pooled.count >= 10]
+    assert len({image for fold in folds["A"] for image in fold.images}) * 5 == pooled.count.sum()
+    expected = np.column_stack([pooled.predicted, pooled.observed])[pooled.count >= 10 * 5]
     np.testing.assert_allclose(drawn, expected)
 
 
@@ -88,6 +91,28 @@ def test_svg_is_the_same_twice_and_escapes_its_label(folds):
     assert first == second
     assert 'aria-label="a &lt;b&gt;"' in first
     assert "<metadata" not in first
+
+
+def test_figures_of_one_width_have_one_scale(folds, table):
+    figures = [
+        roc_panels({"A": folds["A"]}),
+        roc_panels(folds),
+        reliability_panels(folds),
+        decision_figure(folds),
+        forest_figure(forest_rows(table, TWO)),
+    ]
+    widths = [
+        float(re.search(r'viewBox="0 0 ([\d.]+) ', figure_svg(each, "")).group(1))
+        for each in figures
+    ]
+    assert widths == pytest.approx([widths[0]] * 5, rel=0.02)
+
+
+def test_the_label_of_one_panel_is_below_it(folds):
+    figure = roc_panels({"A": folds["A"]})
+    (axes,) = figure.axes
+    assert figure.texts[0].get_position()[0] == pytest.approx(axes.get_position().x0
+        + axes.get_position().width / 2)  # fmt: skip
 
 
 def test_an_empty_figure_can_be_written():

@@ -357,7 +357,7 @@ def test_an_arm_sums_its_folds_up(home, model: str):
     card = home.artifact(arm, "model_card.md").read_text()
     assert all(f"{100 * score:.1f}" in card for score in scores)
     assert ("stand-in" in card) == (model in "DE")
-    for name in ("roc.png", "confusion.png"):
+    for name in ("roc.png", "confusion.png", "reliability.png", "decision.png"):
         assert home.artifact(arm, name).read_bytes().startswith(b"\x89PNG")
 
 

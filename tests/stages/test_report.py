@@ -6,7 +6,7 @@ import pytest
 from lesion_transfer.reporting.table import results_tables
 from lesion_transfer.stages.arms import FoldScore, StoredArm
 from lesion_transfer.stages.compare import arm_frame, one_a_cell
-from lesion_transfer.stages.report import missing
+from lesion_transfer.stages.missing import missing
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.study import MODELS
 from lesion_transfer.tracking import Tag

@@ -9,8 +9,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.stages.folds import evaluate, extract, finetune
@@ -77,6 +79,46 @@ def test_another_svm_grid_uses_the_networks_and_features_that_are_there(fresh):
         assert fresh.artifact(run, "model/model.keras").is_file()
     after = described(fresh.runs())
     assert {key: after[key] for key in before} == before
+
+
+def test_a_networks_own_softmax_can_be_the_head(fresh):
+    """From a network that is there, and from one trained now: the same, but for C."""
+    svm = evaluate(arm(fresh))
+    softmax = fresh.protocol("tiny_softmax", lambda text: text.replace("2}", "2, head: softmax}"))
+    later = evaluate(arm(fresh, protocol=softmax))
+    anew = evaluate(arm(fresh.enter(f"{fresh.experiment}_anew"), protocol=softmax))
+    fresh.enter(fresh.experiment)
+    for old, reused, trained in zip(svm.folds, later.folds, anew.folds, strict=True):
+        assert epochs_logged(fresh, reused.run_id) == 0
+        assert epochs_logged(fresh, trained.run_id) == 2
+        found, again, others = (
+            pd.read_parquet(fresh.artifact(fold.run_id, "predictions.parquet"))
+            for fold in (reused, trained, old)
+        )
+        pd.testing.assert_frame_equal(found, again)
+        assert found["decision_melanoma"].corr(others["decision_melanoma"]) < 0.9999
+        classifier = pd.read_parquet(fresh.artifact(reused.run_id, "model/classifier.parquet"))
+        table = pd.read_parquet(fresh.artifact(old.run_id, "features/features.parquet"))
+        features = np.stack(table.set_index("image_id").loc[found["image_id"], "feature"])
+        logits = features @ classifier.to_numpy()[:-1] + classifier.to_numpy()[-1]
+        assert_allclose(found["decision_melanoma"], logits[:, 1] - logits[:, 0], atol=1e-4)
+        metrics = fresh.client.get_run(reused.run_id).data.metrics
+        assert metrics["fold_model_error"] < 1e-4
+        assert "C" not in metrics
+    artifacts = fresh.client.get_run(svm.folds[0].run_id).info.artifact_uri
+    (Path(artifacts.removeprefix("file://")) / "model/classifier.parquet").unlink()
+    other = fresh.protocol("tiny_other", lambda text: text.replace("2}", "2, head: softmax}"))
+    with pytest.raises(UserError, match="holds the network of fold 1x1 without the classifier"):
+        evaluate(arm(fresh, protocol=other))
+
+
+def test_a_frozen_network_has_no_softmax(fresh):
+    softmax = fresh.protocol("tiny_softmax", lambda text: text.replace("2}", "2, head: softmax}"))
+    with pytest.raises(UserError, match="frozen model B has no softmax"):
+        evaluate(retinas(fresh, protocol=softmax))
+    with pytest.raises(UserError, match="frozen model D has no softmax"):
+        study(StudyRequest(**fresh.options(protocol=softmax, models="C,D")))
+    assert fresh.runs(complete=False) == [], "found out before anything is trained"
 
 
 @pytest.mark.slow

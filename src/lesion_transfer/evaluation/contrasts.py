@@ -118,6 +118,15 @@ class Contrast:
         return self.adjusted < LEVEL
 
     @property
+    def established(self) -> bool:
+        """The primary test finds a difference, and the more cautious interval leaves out zero.
+
+        The F test's false alarms grow where a data set favours one arm in both halves:
+        ``docs/statistics.md``.
+        """
+        return self.significant and not self.low <= 0 <= self.high
+
+    @property
     def sure_folds(self) -> int:
         """Folds in which DeLong's test finds a difference."""
         return sum(test.p < LEVEL for test in self.delong)
@@ -134,14 +143,12 @@ class Contrast:
             low, high, beyond = -high, -low, self.posterior.worse
         span = _span(low, high, ahead, behind)
         margin = f"{100 * ROPE:.0f} point"
-        if self.significant and low <= 0:
-            # The F test's false alarms grow where a data set favours one arm in both halves:
-            # benchmarks/paired_tests.py.
+        if self.significant and not self.established:
             return (
                 f"Not established: the primary test finds {ahead} ahead, but the more cautious "
                 f"interval, {span}, does not rule out chance."
             )
-        if self.significant:
+        if self.established:
             if beyond > SURE:
                 return f"{ahead} is better than {behind}, by more than {margin}: {span}."
             if self.posterior.same > SURE:
@@ -173,11 +180,6 @@ def _span(low: float, high: float, ahead: str, behind: str) -> str:
         f"from {-100 * low:.1f} points in favour of {behind} to {100 * high:.1f} in favour of "
         f"{ahead}"
     )
-
-
-def points(value: float) -> str:
-    """Return a difference of AUCs in percentage points, with a true minus sign."""
-    return f"{100 * value:+.1f}".replace("-", "−")
 
 
 def contrasts(

@@ -211,14 +211,25 @@ class Extraction(Frozen):
 
 
 class SVM(Frozen):
-    """The linear classifier on L2-normalised features (paper, section 3.2)."""
+    """The linear classifier of features (paper, section 3.2)."""
 
-    head: Literal["svm", "logistic"] = Field(
-        "svm", description="the paper's support vector machine, or logistic regression"
+    head: Literal["svm", "logistic", "softmax"] = Field(
+        "svm",
+        description="on L2-normalised features the paper's support vector machine or logistic "
+        "regression; or the softmax that a fine-tuned network was trained under, which has no C",
     )
     C: tuple[Positive, ...] = Field((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4), min_length=1)
     shuffles: int = Field(10, ge=1, description="stratified shuffles that choose C by AUC")
     validation_share: float = Field(0.1, gt=0, lt=1, description="held out in each shuffle")
+
+    @property
+    def title(self) -> str:
+        """The classifier in words, to follow a network and a comma."""
+        return {
+            "svm": "a linear SVM on its L2-normalised features",
+            "logistic": "logistic regression on its L2-normalised features",
+            "softmax": "the softmax it was trained under",
+        }[self.head]
 
 
 class Protocol(Frozen):

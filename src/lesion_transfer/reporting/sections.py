@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from lesion_transfer.evaluation.contrasts import DECLARED, Evidence, contrasts
 from lesion_transfer.reporting.cells import ResultsTable
 from lesion_transfer.reporting.forest import ForestRow, forest_figure, forest_rows
-from lesion_transfer.reporting.frames import contrast_frame, metric_frame
+from lesion_transfer.reporting.frames import answer_frame, contrast_frame, metric_frame
 from lesion_transfer.reporting.page import Panel, Section
 from lesion_transfer.reporting.render import heading
 from lesion_transfer.reporting.risk_figures import decision_figure, reliability_panels
@@ -63,6 +63,7 @@ def section(
             {design: contrasts(models, declared) for design, models in arms.items()}
         ),
         metrics=metric_frame(arms),
+        answers=answer_frame(arms),
     )
 
 

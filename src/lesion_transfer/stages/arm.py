@@ -19,7 +19,7 @@ from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import SourceNetwork, find_backbone, flat, source_network
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.workspace import Workspace
-from lesion_transfer.study import SCHEMA_VERSION, Arm, Fold, Source, digest, parse_folds
+from lesion_transfer.study import SCHEMA_VERSION, Arm, Fold, Model, Source, digest, parse_folds
 from lesion_transfer.tracking import Kind, Tag, Unit
 
 Rows = npt.NDArray[np.int64]
@@ -206,7 +206,7 @@ class PlannedArm:
             key=self.arm_key,
             name=f"{arm.model.letter} · {arm.design.short} · {arm.dataset}",
             description=f"{arm.backbone} at {arm.image_size} px from source {arm.model.source}, "
-            f"{tuned}; linear SVM on its features. Mean and spread over "
+            f"{tuned}; {self.protocol.svm.title}. Mean and spread over "
             f"{self.protocol.repeats}×2 folds.{note}",
             identity=self.identity,
             params=self._params(),
@@ -249,6 +249,7 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         A parameter, data set or model file cannot be used.
     """
     protocol = request.load_protocol()
+    check_head(request.pair, protocol)
     published, protocol = _published(request, protocol)
     folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)
     backbone = find_backbone(ws, protocol)
@@ -275,6 +276,23 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
     return PlannedArm(
         arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published, looked
     )
+
+
+def check_head(model: Model, protocol: Protocol) -> None:
+    """See that the model has the classifier that the protocol names.
+
+    Raises
+    ------
+    UserError
+        A frozen network was not trained on the target, and has no softmax for its classes.
+    """
+    if protocol.svm.head == "softmax" and not model.finetune:
+        raise UserError(
+            f"svm.head=softmax: the frozen model {model.letter} has no softmax for the target's "
+            "classes",
+            expected="a fine-tuned model (finetune=true; A, C, E and F of a study), or "
+            "svm.head: svm or logistic",
+        )
 
 
 def _published(request: ArmRequest, protocol: Protocol) -> tuple[PublishedFolds | None, Protocol]:

@@ -14,13 +14,19 @@ import pandas as pd
 
 from lesion_transfer.evaluation.metrics import fold_metrics
 from lesion_transfer.evaluation.predictions import Predictions
+from lesion_transfer.evaluation.softmax import softmax_head
 from lesion_transfer.evaluation.svm import LinearHead, fit_head
 from lesion_transfer.models.fold_model import compose, disagreement, head_model
 from lesion_transfer.models.views import viewed
 from lesion_transfer.reporting.roc import roc_figure
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.extract import FoldFeatures, fold_features, mark_features
-from lesion_transfer.stages.finetune import FOLD_MODEL, fold_network, save_model
+from lesion_transfer.stages.finetune import (
+    FOLD_MODEL,
+    fold_classifier,
+    fold_network,
+    save_model,
+)
 from lesion_transfer.stages.looking import log_looking
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
@@ -41,14 +47,7 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     data = fold_features(ws, planned, fold, run)
     split = planned.fold_rows(fold)
     ws.progress.now(f"{run.unit.name} · classifier")
-    head = fit_head(
-        data.features[split.train],
-        planned.labels[split.train],
-        planned.classes,
-        planned.protocol.svm,
-        planned.protocol.seed,
-        gram=None if data.gram is None else data.gram[np.ix_(split.train, split.train)],
-    )
+    head = _head(ws, planned, fold, run, data)
     tested = data.features[split.test]
     found = Predictions(
         images=planned.ids[split.test],
@@ -66,7 +65,8 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     if planned.looking:
         log_looking(ws, planned, run, found, planned.rows[split.test], head, network)
     run.metrics(metrics)
-    run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
+    if planned.protocol.svm.head != "softmax":
+        run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
     if len(planned.classes) == 2:
         run.metrics({"threshold": head.threshold})
     run.metrics({"seconds": time.monotonic() - started, "peak_memory_mb": peak_memory_mb()})
@@ -74,6 +74,28 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     run.table(_split_table(planned, fold), "split.csv")
     run.figure(roc_figure(found.labels, found.decision, planned.classes, run.unit.name), "roc.png")
     return metrics["auc"]
+
+
+def _head(
+    ws: Workspace, planned: PlannedArm, fold: Fold, run: Run, data: FoldFeatures
+) -> LinearHead:
+    """Return the fold's classifier; all that is chosen comes from its training half."""
+    split, spec = planned.fold_rows(fold), planned.protocol.svm
+    if spec.head == "softmax":
+        kernel, bias = fold_classifier(ws, planned, fold, run)
+        rows = split.validation
+        return softmax_head(
+            kernel, bias, planned.classes, data.features[rows], planned.labels[rows]
+        )
+    rows = split.train
+    return fit_head(
+        data.features[rows],
+        planned.labels[rows],
+        planned.classes,
+        spec,
+        planned.protocol.seed,
+        gram=None if data.gram is None else data.gram[np.ix_(rows, rows)],
+    )
 
 
 def _log_model(

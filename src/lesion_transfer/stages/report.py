@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pandas as pd
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.contrasts import DECLARED, Evidence
-from lesion_transfer.reporting.cells import ModelRow, ResultsTable
-from lesion_transfer.reporting.page import FOLD_COLUMNS, MISSING_COLUMNS, Section
+from lesion_transfer.reporting.cells import ResultsTable
+from lesion_transfer.reporting.page import FOLD_COLUMNS, Section
 from lesion_transfer.reporting.sections import section
 from lesion_transfer.reporting.table import TABLE_COLUMNS
 from lesion_transfer.stages.evidence import arm_evidence
+from lesion_transfer.stages.missing import missing
 from lesion_transfer.stages.provenance import without_password
-from lesion_transfer.stages.requests import SYNTHETIC
 from lesion_transfer.stages.workspace import Workspace
 
 
@@ -92,39 +90,3 @@ def _seed(arms: pd.DataFrame) -> str:
     """Return the seed of these arms; empty where they have several."""
     seeds = set(arms["seed"])
     return str(seeds.pop()) if len(seeds) == 1 else ""
-
-
-def missing(table: ResultsTable, seed: str = "") -> pd.DataFrame:
-    """Return the cells that lack folds, and for each the command that computes them.
-
-    Folds that are there are reused by it. Where the data lie, and a protocol's own file, only its
-    user knows.
-    """
-    expected = max(cell.expected_folds for cell in table.cells.values())
-    rows = [
-        (design, row.name, expected - cell.n_folds, _command(table, design, row, seed))
-        for design in table.designs
-        for row in table.models
-        for cell in [table.cell(design, row)]
-        if cell.n_folds < expected
-    ]
-    return pd.DataFrame(rows, columns=[*MISSING_COLUMNS])
-
-
-def _command(table: ResultsTable, design: str, model: ModelRow, seed: str) -> str:
-    protocol, _, epochs = table.protocol.partition("+epochs=")
-    given = {
-        "target": table.dataset,
-        "design": design,
-        "source": model.source,
-        "finetune": str(model.finetune).lower(),
-        "backbone": table.backbone,
-        "protocol": protocol,
-        "image_size": str(table.image_size),
-    }
-    given |= {"epochs": epochs} if epochs else {}
-    given |= {"seed": seed} if seed else {}
-    if table.dataset != SYNTHETIC:
-        given["data_root"] = "…"
-    options = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in given.items())
-    return f"mlflow run . -e evaluate {options}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.errors import UserError
-from lesion_transfer.stages.arm import plan
+from lesion_transfer.stages.arm import check_head, plan
 from lesion_transfer.stages.arms import StoredArm, arm_of
 from lesion_transfer.stages.compare import Comparison, compared
 from lesion_transfer.stages.folds import complete_folds, run_arm
@@ -42,6 +42,8 @@ def _possible(ws: Workspace, request: StudyRequest) -> list[ArmRequest]:
     A design that was asked for by name is not left out: lacking a class is an error then.
     """
     protocol = request.load_protocol()
+    for arm in request.arms():
+        check_head(arm.pair, protocol)
     backbone = find_backbone(ws, protocol)
     index = prepared(ws, request, protocol, request.target, request.data_root).store.index
     impossible: set[Design] = set()

@@ -12,6 +12,7 @@ from lesion_transfer.evaluation.predictions import confusion
 from lesion_transfer.evaluation.statistics import Summary, summarise
 from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.reporting.figures import confusion_figure
+from lesion_transfer.reporting.risk_figures import decision_figure, reliability_panels
 from lesion_transfer.reporting.roc import mean_roc_figure
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.arms import FoldScore, fold_index
@@ -58,6 +59,10 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     )
     title = str(planned.arm)
     found = [*evidence.folds.values()]
+    shown = {planned.arm.model.letter: found}
+    run.figure(reliability_panels(shown), "reliability.png")
+    if len(planned.classes) == 2:
+        run.figure(decision_figure(shown), "decision.png")
     curves = [(fold.labels, fold.decision) for fold in found]
     run.figure(mean_roc_figure(curves, planned.classes, title), "roc.png")
     run.figure(confusion_figure(confusion(found), planned.classes, title), "confusion.png")
@@ -110,9 +115,9 @@ def model_card(planned: PlannedArm, folds: dict[Fold, StoredRun], auc: Summary) 
 {note}
 ## Model
 
-{arm.backbone} at {arm.image_size} px, weights from {arm.model.source}, {tuned}; a linear SVM on
-its L2-normalised features, calibrated inside the training half. Protocol `{arm.protocol}`, seed
-{arm.seed}.
+{arm.backbone} at {arm.image_size} px, weights from {arm.model.source}, {tuned};
+{planned.protocol.svm.title}, calibrated inside the training half. Protocol `{arm.protocol}`,
+seed {arm.seed}.
 
 ## Data
 
