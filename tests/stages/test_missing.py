@@ -34,7 +34,7 @@ def test_the_commands_are_of_the_arms_that_the_table_lacks(protocol):
     assert rows["folds"].to_dict() == {"A": 10, "B": 10, "C": 10, "D": 10, "E": 6, "F": 10}
     for model, command in rows["command"].items():
         request = EvaluateRequest(**options(command))
-        assert request.model.letter == model
+        assert request.pair.letter == model
         assert request.load_protocol().name == protocol
         assert request.load_protocol().backbone.name == "small_vgg"
         assert (request.target, request.design) == ("synthetic", "melanoma_vs_benign")
