@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,14 @@ Arrays = Sequence[npt.NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The epoch to keep so far: its validation loss and softmax, and the whole model's weights."""
+    """The epoch to keep so far: its validation loss and softmax, and the whole model's weights.
+
+    The weights may be the backend's own arrays, but not where they are to be saved.
+    """
 
     val_loss: float
     epoch: int
-    weights: Arrays
+    weights: Sequence[Any]
     val_probabilities: npt.NDArray[np.float32]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -174,7 +174,8 @@ class Trainer:
             history.append(row)
             on_epoch(epoch, row)
             if best is None or self.spec.select == "last" or row["val_loss"] < best.val_loss:
-                best = Best(row["val_loss"], epoch, self.model.get_weights(), probabilities)
+                weights = _copies(self.model.weights)
+                best = Best(row["val_loss"], epoch, weights, probabilities)
             if raw is not None:
                 self.model.set_weights(raw)
             if checkpoint is not None:
@@ -219,8 +220,11 @@ class Trainer:
 
     def _state(self, history: list[dict[str, float]], best: Best) -> State:
         # The model's variables are its weights and the states of its dropout's seeds.
-        model = [np.array(_numpy(variable)) for variable in self.model.variables]
-        optimizer = [np.array(_numpy(variable)) for variable in self.optimizer.variables]
+        model, optimizer = (
+            [np.array(_numpy(variable)) for variable in of.variables]
+            for of in (self.model, self.optimizer)
+        )
+        best = replace(best, weights=[_numpy(weight) for weight in best.weights])
         return State(history, best, model, optimizer)
 
     def _restore(self, state: State) -> None:
@@ -253,13 +257,14 @@ class Trainer:
             return len(training)
         return int(np.bincount(training.labels).max()) * len(np.unique(training.labels))
 
-    def _swap_in_average(self) -> Weights | None:
+    def _swap_in_average(self) -> list[Any] | None:
         """Put the averaged weights in place; return the raw ones, or None without averaging."""
         if self.spec.ema is None:
             return None
-        raw: Weights = self.model.get_weights()
-        for average, variable in self._averages():
-            variable.assign(np.array(_numpy(average)))
+        raw = _copies(self.model.weights)
+        averages, variables = zip(*self._averages(), strict=True)
+        for average, variable in zip(_copies(averages), variables, strict=True):
+            variable.assign(average)
         return raw
 
     def _averages(self) -> Iterator[tuple[keras.Variable, keras.Variable]]:
@@ -278,5 +283,10 @@ def cross_entropy(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.f
     return float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean())
 
 
-def _numpy(variable: keras.Variable) -> npt.NDArray[np.float32]:
+def _copies(variables: Iterable[keras.Variable]) -> list[Any]:
+    """Copy values where they are: an accelerator's need not leave it."""
+    return [keras.ops.copy(variable) for variable in variables]
+
+
+def _numpy(variable: Any) -> npt.NDArray[np.float32]:
     return np.asarray(keras.ops.convert_to_numpy(variable))
