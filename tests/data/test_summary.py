@@ -22,10 +22,12 @@ def test_pixel_statistics_are_those_of_the_whole_array(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "_MOST_ROWS", 7)
+    monkeypatch.setattr("lesion_transfer.data.store._BLOCK_BYTES", 3 * 16 * 16 * 3 + 5)
     data = open_dataset("synthetic")
     data = replace(data, records=data.records[:20])
     store = build_store(data, Preparation(size=16), tmp_path)
     whole = np.asarray(store.images, np.float64)
+    assert [len(block) for block in store.blocks()] == [3, 3, 1, 3, 3, 1, 3, 3]
     statistics = pixel_statistics(store)
     np.testing.assert_allclose(statistics.mean_image, whole.mean(axis=0))
     np.testing.assert_allclose(statistics.mean, whole.mean(axis=(0, 1, 2)))

@@ -19,8 +19,6 @@ from lesion_transfer.study import Design
 BALANCE_FILE = "fold_balance.csv"
 """In the data set's run, of the protocol's folds; in an arm's run, of the folds that it uses."""
 
-_AT_ONCE = 256
-
 
 @dataclass(frozen=True, eq=False)
 class PixelStatistics:
@@ -43,12 +41,10 @@ def pixel_statistics(store: ImageStore) -> PixelStatistics:
     """Read every picture once, in bounded memory."""
     total = np.zeros((store.size, store.size, 3), np.uint64)
     squares = np.zeros(3)
-    for shard in store.blocks():
-        for start in range(0, len(shard), _AT_ONCE):
-            block = shard[start : start + _AT_ONCE]
-            total += block.sum(axis=0, dtype=np.uint32)
-            mean, sd = (np.ravel(value) for value in cv2.meanStdDev(block.reshape(1, -1, 3)))
-            squares += len(block) * (mean**2 + sd**2)
+    for block in store.blocks():
+        total += block.sum(axis=0, dtype=np.uint32)
+        mean, sd = (np.ravel(value) for value in cv2.meanStdDev(block.reshape(1, -1, 3)))
+        squares += len(block) * (mean**2 + sd**2)
     mean_image = total / len(store.images)
     mean = mean_image.mean(axis=(0, 1))
     variance = squares / len(store.images) - mean**2
