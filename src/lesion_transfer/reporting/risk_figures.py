@@ -115,9 +115,7 @@ def decision_figure(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
     axes.set_xlabel("risk from which one acts, %", color=QUIET, fontsize=8.5)
     axes.set_ylabel("net benefit, per 100 patients", color=QUIET, fontsize=8.5)
     axes.tick_params(labelsize=8, length=2)
-    axes.legend(
-        frameon=False, fontsize=7.5, labelcolor=INK, ncols=2, loc="best", handlelength=2.6
-    )
+    axes.legend(frameon=False, fontsize=7.5, labelcolor=INK, ncols=2, loc="best", handlelength=2.6)
     return figure
 
 
