@@ -14,15 +14,16 @@ from lesion_transfer.reporting.page import MISSING_COLUMNS
 from lesion_transfer.stages.requests import SYNTHETIC
 
 
-def missing(table: ResultsTable) -> pd.DataFrame:
+def missing(table: ResultsTable, seed: str = "") -> pd.DataFrame:
     """Return the cells that lack folds, and for each the command that computes them.
 
     Folds that are there are reused by it. An ellipsis stands for what only its user knows: where
-    the data and files lie, and what a model file expects of its input.
+    the data and files lie, and what a model file expects of its input. ``seed`` is that of the arms
+    that are there; where they have several, empty.
     """
     expected = max(cell.expected_folds for cell in table.cells.values())
     rows = [
-        (design, row.name, expected - cell.n_folds, _command(table, design, row))
+        (design, row.name, expected - cell.n_folds, _command(table, design, row, seed))
         for design in table.designs
         for row in table.models
         for cell in [table.cell(design, row)]
@@ -31,7 +32,7 @@ def missing(table: ResultsTable) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*MISSING_COLUMNS])
 
 
-def _command(table: ResultsTable, design: str, model: ModelRow) -> str:
+def _command(table: ResultsTable, design: str, model: ModelRow, seed: str) -> str:
     given = {
         "target": table.dataset,
         "design": design,
@@ -48,6 +49,7 @@ def _command(table: ResultsTable, design: str, model: ModelRow) -> str:
     if not (PROTOCOL_FOLDER / f"{protocol}.yaml").exists():
         protocol = f"…/{protocol}.yaml"
     given |= {"protocol": protocol} | ({"epochs": epochs} if epochs else {})
+    given |= {"seed": seed} if seed else {}
     if table.dataset != SYNTHETIC:
         given["data_root"] = "…"
     options = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in given.items())

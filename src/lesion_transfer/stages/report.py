@@ -48,7 +48,15 @@ def report_section(
             )
     ws.progress.now(f"{table.title} · tests and figures")
     made = section(table, found, DECLARED if reference is None else _with(reference, table))
-    return Section(**vars(made) | {"folds": _folds(ws, ours), "missing": missing(table)})
+    return Section(
+        **vars(made) | {"folds": _folds(ws, ours), "missing": missing(table, _seed(ours))}
+    )
+
+
+def _seed(arms: pd.DataFrame) -> str:
+    """Return the seed of these arms; empty where they have several."""
+    seeds = {run.tags["seed"] for runs in arms["runs"] for run in runs}
+    return seeds.pop() if len(seeds) == 1 else ""
 
 
 def _with(reference: str, table: ResultsTable) -> list[tuple[str, str]]:
