@@ -1,13 +1,8 @@
-import shlex
-
-import pandas as pd
 import pytest
 
 from lesion_transfer.reporting.table import results_tables
 from lesion_transfer.stages.arms import FoldScore, StoredArm
 from lesion_transfer.stages.compare import arm_frame, one_a_cell
-from lesion_transfer.stages.missing import missing
-from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.study import MODELS
 from lesion_transfer.tracking import Tag
 
@@ -24,31 +19,6 @@ def arm(model: str = "D", folds: int = 10, start: int = 0, **tags: str) -> Store
         for number in range(folds)
     ]
     return StoredArm(f"arm {model}", identity | {Tag.FOLDS_EXPECTED: "10"} | tags, tuple(scores))
-
-
-def commands(*arms: StoredArm, seed: str = "") -> pd.DataFrame:
-    shown, _ = one_a_cell(arms)
-    (table,) = results_tables(arm_frame(shown))
-    return missing(table, seed).set_index("model")
-
-
-def test_what_is_missing_is_named_with_the_command_that_fills_it():
-    lacking = commands(arm("D"), arm("E", folds=4), seed="7")
-    assert "D" not in lacking.index
-    assert lacking.loc["E", "folds"] == 6
-    assert lacking.loc["A", "folds"] == 10
-    words = shlex.split(lacking.loc["E", "command"])
-    assert words[:5] == ["mlflow", "run", ".", "-e", "evaluate"]
-    given = dict(word.split("=", 1) for word in words[6::2])
-    request = EvaluateRequest(**given)
-    assert (request.pair, request.seed) == (MODELS["E"], 7)
-    assert (request.target, request.protocol, request.image_size) == ("isic2017", "paper", 224)
-
-
-def test_a_protocol_with_other_epochs_is_named_as_it_was_asked_for():
-    command = commands(arm("D", protocol="paper+epochs=3")).loc["E", "command"]
-    assert "-P protocol=paper " in command
-    assert "-P epochs=3" in command
 
 
 def test_several_protocols_and_backbones_are_tables_side_by_side():
