@@ -15,6 +15,7 @@ from lesion_transfer.quiet import quiet_start
 
 quiet_start()
 
+import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from measure import alternately, forward_flops, matrix_peak, noise, report  # noqa: E402
 
@@ -22,6 +23,7 @@ from lesion_transfer.models.backbones import is_file, resolve_backbone  # noqa: 
 from lesion_transfer.protocols import Backbone, Training, load_protocol  # noqa: E402
 from lesion_transfer.training.batches import Examples, opencv_feed  # noqa: E402
 from lesion_transfer.training.loop import Trainer  # noqa: E402
+from lesion_transfer.training.optimizers import optimizer_for  # noqa: E402
 
 
 def main() -> None:
@@ -49,23 +51,31 @@ def main() -> None:
         made._epoch(1, examples, 0, opencv_feed(examples, made.spec.augmentation))
         return count
 
-    def bare(made: Trainer) -> int:
+    def plain(made: Trainer) -> keras.Model:
+        """The same layers in a model of Keras' own, as anyone would train it."""
+        model = keras.Model(made.model.input, made.model.output)
+        optimizer = optimizer_for(made.spec, made.network)
+        model.compile(optimizer, keras.losses.CategoricalCrossentropy())
+        return model
+
+    def bare(model: keras.Model) -> int:
         for start in range(0, count, given.batch):
             part = slice(start, start + given.batch)
-            made._trained.train_on_batch(inputs[part], targets[part])
+            model.train_on_batch(inputs[part], targets[part])
         return count
 
-    def fit(made: Trainer) -> int:
-        made._trained.fit(inputs, targets, batch_size=given.batch, shuffle=False, verbose=0)
+    def fit(model: keras.Model) -> int:
+        model.fit(inputs, targets, batch_size=given.batch, shuffle=False, verbose=0)
         return count
 
     reference, mixed = trainer(), trainer(precision="bfloat16")
+    plain_reference, plain_mixed = plain(reference), plain(mixed)
     speeds = alternately(
         {
-            "bare loop, float32": lambda: bare(reference),
-            "keras fit, float32": lambda: fit(reference),
+            "bare loop, float32": lambda: bare(plain_reference),
+            "keras fit, float32": lambda: fit(plain_reference),
             "platform, float32": lambda: platform(reference),
-            "bare loop, bfloat16": lambda: bare(mixed),
+            "bare loop, bfloat16": lambda: bare(plain_mixed),
             "platform, bfloat16": lambda: platform(mixed),
         },
         given.repeats,
