@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -440,9 +439,7 @@ def test_no_more_is_under_way_than_can_be_held(
 
 
 def test_the_synthetic_store(tmp_path: Path) -> None:
-    began = time.perf_counter()
     store = build_store(open_dataset("synthetic"), Preparation(size=32), tmp_path)
-    assert time.perf_counter() - began < 30
     assert store.images.shape == (400, 32, 32, 3)
     assert store.counts["melanoma"] == 110
     assert set(store.index["path"]) == {""}
