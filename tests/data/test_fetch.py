@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from moto.server import ThreadedMotoServer
 from servers import Site, serve
 
 from lesion_transfer.data import download as downloading
+from lesion_transfer.data import fetch as fetching
 from lesion_transfer.data.adapters import open_dataset
 from lesion_transfer.data.fetch import fetch, is_remote
 from lesion_transfer.data.s3 import etag_of_parts, fetch_s3
@@ -81,6 +83,22 @@ def test_a_changed_archive_is_fetched_again(site: Site, tmp_path: Path) -> None:
     fetch(f"{site.url}/a.zip", tmp_path, "folder")
     site.files["/a.zip"] = _zip(x__a_jpg=b"2")
     assert _tree(fetch(f"{site.url}/a.zip", tmp_path, "folder")) == {"a.jpg": b"2"}
+
+
+def test_an_archive_that_changed_before_it_was_unpacked_is_fetched_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    site.files["/a.zip"] = _zip(x__a_jpg=b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(fetching, "unpack", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(f"{site.url}/a.zip", tmp_path, "folder")
+    site.files["/a.zip"] = _zip(x__a_jpg=b"2")
+    assert _tree(fetch(f"{site.url}/a.zip", tmp_path, "folder")) == {"a.jpg": b"2"}
+    assert not list(tmp_path.rglob("*.zip"))
 
 
 def test_a_transfer_goes_on_where_it_broke_off(site: Site, tmp_path: Path) -> None:
@@ -175,6 +193,9 @@ def test_what_was_fetched_is_used_without_a_connection(tmp_path: Path) -> None:
     assert fetch(url, tmp_path, "folder") == folder
     with pytest.raises(UserError, match="cannot be reached"):
         fetch(url, tmp_path, "csv")
+    shutil.rmtree(folder.parent)
+    with pytest.raises(UserError, match="cannot be reached"):
+        fetch(url, tmp_path, "folder")
 
 
 def test_many_at_once_fetch_once(site: Site, tmp_path: Path) -> None:
