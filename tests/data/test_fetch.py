@@ -324,6 +324,20 @@ def test_a_data_set_takes_its_own_files(
     assert again.listing_digest == data.listing_digest  # dates are those of the source
 
 
+@pytest.mark.parametrize(
+    ("table", "folder"),
+    [("ISIC_2020_Training_GroundTruth_v2.csv", "train"), ("train.csv", "jpeg/train")],
+)
+def test_a_copy_that_is_unpacked(s3: Any, tmp_path: Path, table: str, folder: str) -> None:
+    row = "image_name,patient_id,diagnosis,target\nI_0,P,nevus,0\n"
+    objects = {table: row.encode(), f"{folder}/I_0.jpg": b"1", "ISIC_2020_Test_JPEG.zip": NOISE}
+    for key, content in objects.items():
+        s3.client.put_object(Bucket=s3.bucket, Key=f"mine/{key}", Body=content)
+    data = open_dataset("isic2020", f"s3://{s3.bucket}/mine", downloads=tmp_path)
+    assert [record.path.is_file() for record in data.records if record.path] == [True]
+    assert not list(tmp_path.rglob("*Test*"))
+
+
 def test_a_folder_of_its_own_below_the_prefix(s3: Any, tmp_path: Path) -> None:
     s3.put(eyepacs__trainLabels_csv=b"image,level\n1_left,0\n", eyepacs__train__x_jpg=b"1")
     s3.put(other__huge_jpg=NOISE)

@@ -51,6 +51,7 @@ def fetch(
     downloads: Path,
     dataset: str,
     names: Sequence[str] = (),
+    others: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Return a folder with the files at ``uri``, archives unpacked.
@@ -70,6 +71,8 @@ def fetch(
         Name of the data set: where the source has a folder of this name, only that is fetched.
     names
         Official names of the files wanted; empty: all.
+    others
+        Further names that are wanted where the source lists its files.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def fetch(
             if not (journal.complete and folder.is_dir()):
                 raise
             return _content(folder)
-        files = _relevant(files, address, dataset, names)
+        files = _relevant(files, address, dataset, [*names, *others])
         missing = [file for file in files if not journal.has(file, folder)]
         if missing:
             _fetch_all(_Fetch(remote, folder, place, journal, _Meter(progress, missing)), missing)
