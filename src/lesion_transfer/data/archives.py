@@ -31,6 +31,7 @@ _DAMAGED = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
+    UnicodeDecodeError,  # names that are not in the encoding they say
     NotImplementedError,  # a compression that zipfile does not know
     OSError,  # a broken gzip stream; names that are file and folder at once, or too long
 )
