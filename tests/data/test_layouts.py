@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lesion_transfer.data.adapters import ADAPTERS, open_dataset
-from lesion_transfer.data.adapters.pictures import pictures_by_id
+from lesion_transfer.data.adapters.pictures import picture_of, pictures_by_id
 from lesion_transfer.data.dataset import Dataset, FileAdapter
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.errors import UserError
@@ -156,8 +156,11 @@ def test_derm7pt_paths_stay_inside(tmp_path: Path) -> None:
 def test_two_files_for_one_label(tmp_path: Path) -> None:
     _picture(tmp_path / "a" / "X1.jpg")
     _picture(tmp_path / "b" / "x1.png")
-    with pytest.raises(UserError, match="two files are called x1"):
-        pictures_by_id(tmp_path)
+    only = _picture(tmp_path / "b" / "y.png")
+    pictures = pictures_by_id(tmp_path)
+    assert picture_of("Y", pictures, tmp_path) == only  # what no label is for may be there twice
+    with pytest.raises(UserError, match="two files are called X1"):
+        picture_of("X1", pictures, tmp_path)
 
 
 # --- the challenges ------------------------------------------------------------------------------

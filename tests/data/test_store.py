@@ -341,6 +341,43 @@ def test_what_builders_left_goes_after_a_week(tmp_path: Path) -> None:
     assert not old.exists()
 
 
+def test_what_another_builder_moves_away_meanwhile_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _photos(tmp_path / "photos", good=3)
+    (tmp_path / BUILDING / "other").mkdir(parents=True)
+    glob = Path.glob
+
+    def moving(self: Path, pattern: str) -> list[Path]:
+        found = list(glob(self, pattern))
+        for path in found:
+            if self.name == BUILDING and path.is_dir():
+                path.rmdir()
+        return found
+
+    monkeypatch.setattr(Path, "glob", moving)
+    assert len(build_store(data, SMALL, tmp_path).index) == 3
+
+
+def test_a_disk_without_room_is_found_out_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _photos(tmp_path / "photos", good=10)
+    filled = _counting(monkeypatch)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10 * 8 * 8 * 3 - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(UserError, match=r"store of folder_photos needs 1.92e-06 GB"):
+        build_store(data, SMALL, tmp_path / "stores")
+    assert not filled
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="has no posix_fallocate")
+def test_a_shard_has_its_room_on_the_disk_before_it_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / "images-00000.npy"
+    shards.create_shard(path, rows=100, size=100)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size > 3_000_000
+
+
 def test_builders_at_once_end_with_one_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +403,17 @@ def test_a_killed_worker_is_explained(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def _die(chunk: shards.Chunk) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_images_may_have_any_name(tmp_path: Path) -> None:
+    _photos(tmp_path / "photos", good=1)
+    names = ["NA", "nan", "null", "1e5", "007", "None"]
+    lines = [f"{name},mel/000.png,mel" for name in names]
+    table = tmp_path / "photos" / "labels.csv"
+    table.write_text("\n".join(["image_id,path,diagnosis", *lines]))
+    store = build_store(open_dataset("csv", str(table)), SMALL, tmp_path / "stores")
+    twice = store.duplicates[["image_id", "other_id"]]
+    assert set(store.index["image_id"]) == set(names) == set(twice.to_numpy().ravel())
 
 
 # --- stores that are not as they should be -------------------------------------------------------

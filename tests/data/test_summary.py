@@ -47,7 +47,8 @@ def _index(diagnoses: list[str], splits: list[str] | None = None) -> pd.DataFram
 
 
 def test_every_fold_of_every_design_is_counted() -> None:
-    table = balance_of_designs(_index(["melanoma"] * 10 + ["nevus"] * 30), seed=0, repeats=5)
+    table = balance_of_designs(_index(["melanoma"] * 10 + ["nevus"] * 30), seed=7, repeats=5)
+    assert set(table["seed"]) == {7}
     assert set(table["design"]) == {"malignant_vs_benign", "melanoma_vs_benign", "native"}
     melanoma = table[table["design"] == "melanoma_vs_benign"]
     assert melanoma["fold"].nunique() == 10

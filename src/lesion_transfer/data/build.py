@@ -24,6 +24,7 @@ from threading import Thread
 
 import cv2
 
+from lesion_transfer.data.archives import require_room
 from lesion_transfer.data.assemble import assemble, check_rejected
 from lesion_transfer.data.dataset import Dataset
 from lesion_transfer.data.shards import (
@@ -82,7 +83,8 @@ def build_store(
     Raises
     ------
     UserError
-        Too many pictures are unusable. No store is kept then, only the list of them.
+        Too many pictures are unusable. No store is kept then, only the list of them. Or the disk
+        has no room for it.
     """
     name = store_name(dataset, preparation)
     path = root / name
@@ -136,6 +138,7 @@ def _build(
     shards = [finished_shard(path, len(part)) for path, part in zip(paths, parts, strict=True)]
     missing = [number for number, shard in enumerate(shards) if shard is None]
     total, left = len(dataset.records), sum(len(parts[number]) for number in missing)
+    require_room(f"the image store of {dataset.name}", folder, left * 3 * preparation.size**2)
     drawn = any(record.path is None for record in dataset.records)
 
     def chunks() -> Iterator[tuple[int, Chunk]]:
@@ -218,6 +221,9 @@ def _in_order(
 def _remove_abandoned(building: Path) -> None:
     """Remove what builders killed long ago have left."""
     for folder in building.glob("*/"):
-        touched = max((f.stat().st_mtime for f in (folder, *folder.glob("*"))), default=0.0)
+        try:
+            touched = max(file.stat().st_mtime for file in (folder, *folder.glob("*")))
+        except FileNotFoundError:  # another builder is at work in it
+            continue
         if time.time() - touched > _ABANDONED:
             shutil.rmtree(folder, ignore_errors=True)

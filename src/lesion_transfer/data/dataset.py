@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os.path
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,8 @@ class FileAdapter:
     downloads
         The files' official names on the servers of their owner; a remote ``data_root`` is asked
         for these (and what they unpack to) alone. Empty: for all it has.
+    unpacked
+        What a copy of them on a server of one's own may be called besides; not asked for.
     own_name
         True where every ``data_root`` is another data set, named after its folder or file.
     shows
@@ -85,6 +87,7 @@ class FileAdapter:
     obtain: str = ""
     requires: tuple[str, ...] = ()
     downloads: tuple[str, ...] = ()
+    unpacked: tuple[str, ...] = ()
     own_name: bool = False
     shows: Shows = "lesion"
 
@@ -158,5 +161,7 @@ def _file_state(path: Path | None, folder: Path) -> tuple[str, int, int]:
     try:
         state = path.stat()
     except OSError:  # a labelled image without a file: rejected later, with its reason
+        return relative, -1, -1
+    if not os.access(path, os.R_OK):  # rejected too; once it may be read, it is another listing
         return relative, -1, -1
     return relative, state.st_size, state.st_mtime_ns

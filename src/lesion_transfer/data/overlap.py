@@ -40,17 +40,6 @@ def find_copies(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found).drop_duplicates(["train_id", "test_id"], ignore_index=True)
 
 
-def refuse_overlap(train: ImageStore, test: ImageStore) -> None:
-    """Refuse to test on pictures that were trained on.
-
-    Raises
-    ------
-    UserError
-        The stores share a picture: the same file, or a similar one.
-    """
-    refuse(find_overlap(train, test), train.dataset, test)
-
-
 def refuse(shared: pd.DataFrame, trained_on: str, test: ImageStore) -> None:
     """Refuse a test set that shares pictures with a data set that was trained on.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +66,19 @@ def rows_per_shard(size: int) -> int:
 
 
 def create_shard(path: Path, rows: int, size: int) -> None:
-    """Make a shard of full length, its pictures still to come."""
+    """Make a shard of full length, its pictures still to come.
+
+    Raises
+    ------
+    OSError
+        There is no room for it. Found out now, and not in a worker: writing to a mapped file on a
+        full disk kills the process.
+    """
     shape = (rows, size, size, 3)
     np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if sys.platform != "darwin":  # which has no such call
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def fill(chunk: Chunk) -> list[Outcome]:

@@ -165,7 +165,9 @@ def open_store(path: Path, *, verify: bool = False) -> ImageStore:
             index=index,
             fingerprints=read_fingerprints(path),
             duplicates=pd.read_csv(
-                path / "duplicates.csv", dtype={"image_id": str, "other_id": str}
+                path / "duplicates.csv",
+                dtype={"image_id": str, "other_id": str},
+                keep_default_na=False,  # an image may be called NA
             ),
             rejected=pd.read_csv(path / "rejected.csv", dtype=str, keep_default_na=False),
             digest=manifest["digest"],

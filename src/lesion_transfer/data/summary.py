@@ -92,7 +92,8 @@ def fold_parts(partitions: Iterable[Partition]) -> Iterator[tuple[str, str, Indi
 def balance_of_designs(index: pd.DataFrame, seed: int, repeats: int) -> pd.DataFrame:
     """Return the :func:`balance` of a protocol's own folds, for each ``design`` that applies.
 
-    The parts of the official split, where there is one, are those of the fold ``official``.
+    The parts of the official split, where there is one, are those of the fold ``official``. The
+    table says the seed: a data set has one run, whatever seeds its experiments have.
     """
     tables = [pd.DataFrame(columns=["design"])]
     for design in Design:
@@ -110,5 +111,6 @@ def balance_of_designs(index: pd.DataFrame, seed: int, repeats: int) -> pd.DataF
         parts = [*fold_parts(halves), *official]
         table = balance(labels.labels, labels.classes, groups, parts)
         table.insert(0, "design", design.value)
+        table.insert(1, "seed", seed)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

@@ -89,6 +89,7 @@ def read_table(path: Path, required: Iterable[str], names: Sequence[str] = ()) -
         raise UserError(
             f"{path} cannot be read as a table: {error}",
             expected="a comma-separated file in UTF-8",
+            next_step="save it again in this form; spreadsheets call it “CSV UTF-8”",
         ) from error
 
 
@@ -98,7 +99,7 @@ def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> N
     if missing:
         raise UserError(
             f"{path}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}",
-            expected=f"the columns {', '.join(required)}",
+            expected=f"the columns {', '.join(required)}, separated by commas or tabs",
             next_step="choose the target whose layout this is, or correct the first line",
         )
     if repeated:

@@ -114,15 +114,16 @@ def prepared(
 def _store(
     ws: Workspace, request: DataRequest, dataset: Dataset, preparation: Preparation
 ) -> ImageStore:
-    """Find the store here or at ``store_uri``, or build it and push it there."""
+    """Find the store here or at ``store_uri``, or build it; push it where that lacks it."""
     root, uri = ws.cache / "stores", request.store_uri
-    found = find_store(uri, store_name(dataset, preparation), root) if uri else None
+    if uri:
+        find_store(uri, store_name(dataset, preparation), root)
     store = build_store(
         dataset, preparation, root, request.max_rejected, progress=ws.progress.track
     )
     if request.verify:
         store = open_store(store.path, verify=True)
-    if uri and found is None:
+    if uri:
         push_store(store, uri)
     return store
 

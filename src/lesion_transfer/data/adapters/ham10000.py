@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lesion_transfer.data.adapters.pictures import pictures_by_id
+from lesion_transfer.data.adapters.pictures import picture_of, pictures_by_id
 from lesion_transfer.data.dataset import FileAdapter
 from lesion_transfer.data.records import ImageRecord, canonical_diagnosis, patient
 from lesion_transfer.data.tables import read_table
@@ -51,7 +51,7 @@ def _read(root: Path, name: str) -> Iterator[ImageRecord]:
             group_id=row["lesion_id"],
             diagnosis=canonical_diagnosis(row["dx"]),
             dataset=name,
-            path=pictures.get(image.casefold(), folders[0] / f"{Path(image).name}.jpg"),
+            path=picture_of(image, pictures, folders[0] / f"{Path(image).name}.jpg"),
             **patient(row.get("age"), row.get("sex"), row.get("localization")),
         )
 

@@ -80,4 +80,5 @@ ADAPTER = FileAdapter(
     obtain=obtain(2020),
     requires=_TABLES,
     downloads=(_TABLES[0], "ISIC_2020_Training_JPEG.zip"),
+    unpacked=(*_TABLES[1:], *(folder.partition("/")[0] for folder in _FOLDERS)),
 )
