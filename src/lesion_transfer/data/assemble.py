@@ -116,6 +116,8 @@ def assemble(
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    del index, duplicates
+    pa.default_memory_pool().release_unused()  # before the store is opened, which reads it again
 
 
 def check_rejected(
