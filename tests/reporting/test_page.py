@@ -26,7 +26,7 @@ from lesion_transfer.reporting.page import (
     p_value,
     share,
 )
-from lesion_transfer.reporting.render import signed
+from lesion_transfer.reporting.render import percent, signed
 from lesion_transfer.reporting.sections import section, side_by_side
 
 VOID = {"meta", "br", "wbr", "img"}
@@ -206,3 +206,13 @@ def test_latex_is_balanced_and_escaped(table):
     columns = re.search(r"\\begin{tabular}{(l+r+)}", text).group(1)
     (row,) = [line for line in text.splitlines() if line.startswith("E &")]
     assert row.count("&") == len(columns) - 1
+    assert "re-impl." in text
+    for cell in (cell for (_, name), cell in table.cells.items() if name == "E"):
+        assert percent(cell.reimplementation) in row
+
+
+def test_who_chose_the_comparisons_is_said(made, page):
+    assert "Comparisons chosen before the results were seen" in page
+    asked = html([replace(made, reference="E")])
+    assert "chosen before the results were seen." in asked
+    assert "Comparisons chosen before" not in asked
