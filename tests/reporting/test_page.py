@@ -172,9 +172,13 @@ def test_frames_hold_the_numbers(arms):
 
 def test_tables_side_by_side(table):
     assert side_by_side([table]) == ()
-    both = side_by_side([table, table])
+    both = side_by_side([table, replace(table, protocol="other", image_size=96)])
     assert [panel.design for panel in both] == [TWO, THREE]
-    assert both[0].svg.count("synthetic · small_vgg · demo") == 6
+    assert both[0].svg.count(">96 px, other<") == both[0].svg.count(
+        f">{table.image_size} px, demo<"
+    )
+    assert both[0].svg.count(">96 px, other<") == 3
+    assert "small_vgg" not in both[0].svg, "only what tells the tables apart is said"
 
 
 def test_words():

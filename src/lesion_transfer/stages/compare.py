@@ -269,7 +269,7 @@ def _fold_table(arms: pd.DataFrame) -> pd.DataFrame:
 def _csv(tables: Iterable[ResultsTable], frames: Iterable[pd.DataFrame]) -> str:
     """Join the frames of several tables, each row saying which table it belongs to."""
     joined = [
-        frame.assign(dataset=table.dataset, backbone=table.backbone, protocol=table.protocol)
+        frame.assign(**{name: getattr(table, name) for name in TABLE_COLUMNS})
         for table, frame in zip(tables, frames, strict=True)
     ]
     return pd.concat(joined, ignore_index=True).to_csv(index=False, float_format="%.6g")
