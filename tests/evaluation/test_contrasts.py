@@ -92,6 +92,11 @@ def test_what_cannot_be_tested_says_why(arms):
     assert "not tested on the same pictures in fold 1x1" in (
         contrast(whole, Evidence("C", swapped, 10)).problem
     )
+    for column, value in (("labels", 1 - whole.folds["2x1"].labels), ("groups", "one patient")):
+        fold = whole.folds["2x1"]
+        changed = Predictions(**vars(fold) | {column: np.full_like(vars(fold)[column], value)})
+        other = Evidence("C", dict(whole.folds) | {"2x1": changed}, 10)
+        assert "fold 2x1 have another class or group" in contrast(whole, other).problem
     tested = contrasts({"A": whole, "C": some, "E": arms["E"]})
     assert [bool(c.problem) for c in tested] == [True, False, True]
     assert tested[1].adjusted == tested[1].f.p, "only what was tested counts for Holm"

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from lesion_transfer.evaluation.risk import Reliability, net_benefit
-from lesion_transfer.reporting.forest import forest_figure, forest_rows
+from lesion_transfer.reporting.forest import ForestRow, forest_figure, forest_rows
 from lesion_transfer.reporting.risk_figures import (
     THRESHOLDS,
     decision_figure,
@@ -24,6 +24,25 @@ def folds(arms):
 
 def texts(figure):
     return [text.get_text() for text in figure.texts]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "imagenet+retinopathy, fine-tuned",
+        "isic2017, efficientnet_lite0_imagenet, 128 px, modern",
+        f"{'a_long_name_' * 4}, vgg_m, modern+epochs=100",
+    ],
+)
+def test_forest_labels_stay_beside_the_plot_and_apart(table, note):
+    cell = forest_rows(table, TWO)[0].cell
+    figure = forest_figure([ForestRow("E", note, cell), ForestRow("F", note, cell)])
+    plot = figure.axes[0].get_window_extent()
+    boxes = [text.get_window_extent() for text in figure.texts if text.get_position()[0] == 0]
+    assert len(boxes) == 4
+    assert plot.width > 100
+    assert all(box.x1 <= plot.x0 for box in boxes)
+    assert boxes[1].y0 >= boxes[2].y1, "the first arm's note ends above the second arm's name"
 
 
 def test_forest_shows_cells(table):

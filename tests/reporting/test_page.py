@@ -26,7 +26,7 @@ from lesion_transfer.reporting.page import (
     p_value,
     share,
 )
-from lesion_transfer.reporting.render import signed
+from lesion_transfer.reporting.render import percent, signed
 from lesion_transfer.reporting.sections import section, side_by_side
 
 VOID = {"meta", "br", "wbr", "img"}
@@ -172,9 +172,13 @@ def test_frames_hold_the_numbers(arms):
 
 def test_tables_side_by_side(table):
     assert side_by_side([table]) == ()
-    both = side_by_side([table, table])
+    both = side_by_side([table, replace(table, protocol="other", image_size=96)])
     assert [panel.design for panel in both] == [TWO, THREE]
-    assert both[0].svg.count("synthetic · small_vgg · demo") == 6
+    assert both[0].svg.count(">96 px, other<") == both[0].svg.count(
+        f">{table.image_size} px, demo<"
+    )
+    assert both[0].svg.count(">96 px, other<") == 3
+    assert "small_vgg" not in both[0].svg, "only what tells the tables apart is said"
 
 
 def test_words():
@@ -206,3 +210,13 @@ def test_latex_is_balanced_and_escaped(table):
     columns = re.search(r"\\begin{tabular}{(l+r+)}", text).group(1)
     (row,) = [line for line in text.splitlines() if line.startswith("E &")]
     assert row.count("&") == len(columns) - 1
+    assert "re-impl." in text
+    for cell in (cell for (_, name), cell in table.cells.items() if name == "E"):
+        assert percent(cell.reimplementation) in row
+
+
+def test_who_chose_the_comparisons_is_said(made, page):
+    assert "Comparisons chosen before the results were seen" in page
+    asked = html([replace(made, reference="E")])
+    assert "chosen before the results were seen." in asked
+    assert "Comparisons chosen before" not in asked

@@ -150,9 +150,18 @@ def test_compare_says_that_there_is_nothing(home, selection: dict[str, str], tmp
 
 
 def test_compare_says_what_cannot_be_compared_with(home, tmp_path):
-    with pytest.raises(UserError, match="reference=C: no such model") as raised:
+    with pytest.raises(UserError, match="reference=C: no table has") as raised:
         compare(CompareRequest(out=tmp_path, reference="C"))
     assert raised.value.expected == "one of A, B, D, E"
+
+
+def test_compare_shows_the_models_that_were_asked_for(home, tmp_path):
+    found = compare(CompareRequest(out=tmp_path, models="D,E", reference="E"))
+    assert [row.name for row in found.tables[0].models] == ["D", "E"]
+    page = (tmp_path / "results.html").read_text()
+    assert "<dt>asked for</dt><dd>models=D,E</dd>" in page
+    assert "What is missing" not in page
+    assert "Every other model against E" in page
 
 
 def test_compare_leaves_out_what_is_older(home, tmp_path):

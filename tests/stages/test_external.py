@@ -90,6 +90,7 @@ def test_a_fold_is_scored_on_another_data_set(world, folds, validated, name: str
         assert world.artifact(run, figure).read_bytes().startswith(b"\x89PNG")
     subgroups = pd.read_csv(world.artifact(run, "subgroups.csv"))
     assert set(subgroups["attribute"]) == {"age", "sex", "diagnosis"}
+    assert result.classes == table["label"].value_counts().to_dict()
     of_sex = subgroups[(subgroups["attribute"] == "sex") & (subgroups["metric"] == "auc")]
     assert of_sex["images"].sum() == len(table)
 
@@ -112,6 +113,8 @@ def test_the_command_says_that_it_is_not_for_diagnosis(validated, capsys):
     printed = capsys.readouterr().out
     assert "not for diagnosis" in printed
     assert "AUC, age 30 to 49" in printed
+    benign, melanoma = validated["tuned"].classes.values()
+    assert f"images of {benign} benign, {melanoma} melanoma;" in printed
 
 
 def test_a_validation_again_is_looked_up(world, folds, validated, others):

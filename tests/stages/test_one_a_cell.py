@@ -1,8 +1,9 @@
 import pytest
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.reporting.table import results_tables
 from lesion_transfer.stages.arms import FoldScore, StoredArm
-from lesion_transfer.stages.compare import arm_frame, one_a_cell
+from lesion_transfer.stages.compare import arm_frame, mixed, one_a_cell, without_reference
 from lesion_transfer.study import MODELS
 from lesion_transfer.tracking import Tag
 
@@ -46,3 +47,21 @@ def test_of_several_arms_in_a_cell_one_is_shown_and_a_note_says_so(first, second
     shown, notes = one_a_cell([second, first])
     assert [one.tags["seed"] for one in shown] == [kept]
     assert "several arms differ in seed" in notes[0]
+
+
+@pytest.mark.parametrize("tags", [{"seed": "1"}, {Tag.DATA_DIGEST: "corrected"}], ids=str)
+def test_a_table_of_arms_that_share_no_folds_says_so(tags: dict[str, str]):
+    elsewhere = arm(protocol="modern")
+    (note,) = mixed([arm("D"), arm("E", **tags), elsewhere])
+    assert note.startswith("isic2017 · vgg_m · paper · 224: its arms differ")
+    assert mixed([arm("D"), arm("E"), elsewhere]) == ()
+
+
+def test_a_table_without_the_reference_does_not_stop_the_others():
+    tables = results_tables(arm_frame([arm("D"), arm("E"), arm("D", protocol="modern")]))
+    (note,) = without_reference(tables, "E")
+    assert "modern: it has no result of E" in note
+    assert without_reference(tables, None) == without_reference(tables, "D") == ()
+    with pytest.raises(UserError, match="reference=F: no table") as raised:
+        without_reference(tables, "F")
+    assert raised.value.expected == "one of D, E"

@@ -252,10 +252,19 @@ def _problem(first: Evidence, second: Evidence) -> str:
     repeats = {name.partition("x")[0] for name in first.folds}
     if len(repeats) < 2 or set(first.folds) != {f"{r}x{h}" for r in repeats for h in (1, 2)}:
         return "the tests need two-fold cross-validation, repeated at least twice"
-    for name, fold in first.folds.items():
-        if set(fold.images) != set(second.folds[name].images):
+    for name in first.folds:
+        ours, theirs = (_tested(arm.folds[name]) for arm in (first, second))
+        if ours.keys() != theirs.keys():
             return f"the two were not tested on the same pictures in fold {name}"
+        if ours != theirs:
+            return f"pictures of fold {name} have another class or group in the one than the other"
     return duplicate_partitions({name: fold.images for name, fold in first.folds.items()})
+
+
+def _tested(fold: Predictions) -> dict[str, tuple[str, str]]:
+    """Return the class and the group of each picture, by its name."""
+    labels = (fold.classes[label] for label in fold.labels)
+    return dict(zip(fold.images, zip(labels, fold.groups, strict=True), strict=True))
 
 
 def duplicate_partitions(tested: Mapping[str, Sequence[str] | NDArray[np.object_]]) -> str:

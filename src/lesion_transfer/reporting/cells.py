@@ -130,6 +130,15 @@ class ResultsTable:
         return self.cells[design, model.name]
 
     @property
+    def found(self) -> tuple[str, ...]:
+        """The models that have a result, by name."""
+        return tuple(
+            row.name
+            for row in self.models
+            if not all(self.cell(design, row).missing for design in self.designs)
+        )
+
+    @property
     def published(self) -> bool:
         """Some cell has a published number."""
         return any(cell.paper is not None for cell in self.cells.values())

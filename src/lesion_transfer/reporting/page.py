@@ -48,6 +48,8 @@ class Section:
         Columns :data:`FOLD_COLUMNS`; ``url`` may be empty.
     missing
         Columns :data:`MISSING_COLUMNS`: how many folds a cell lacks, and what would compute them.
+    reference
+        The model that the contrasts compare all others with; empty: they are the declared ones.
     """
 
     table: ResultsTable
@@ -60,6 +62,7 @@ class Section:
     answers: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ANSWER_COLUMNS))
     folds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=FOLD_COLUMNS))
     missing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MISSING_COLUMNS))
+    reference: str = ""
 
 
 def html(

@@ -18,6 +18,9 @@ from lesion_transfer.reporting.cells import MISSING, Cell, ModelRow, ResultsTabl
 WIDE = 100
 """Terminals from this width on show the published numbers beside ours."""
 
+BRACKETS = "In brackets: 95 % interval over folds, which allows for shared training images."
+"""What the tables of papers add to their caption."""
+
 
 def percent(value: float | None) -> str:
     """Return a fraction in % with one decimal, ``–`` for None or NaN."""
@@ -103,14 +106,16 @@ def markdown(table: ResultsTable) -> str:
         for design in table.designs:
             cell = table.cell(design, row)
             ours = f"**{cell.text}**" if cell.best else cell.text
-            line.append(f"{ours} ({cell.progress})" if cell.progress else ours)
+            ours += f" ({cell.interval})" if cell.interval != MISSING else ""
+            line.append(f"{ours} {cell.progress}" if cell.progress else ours)
             if table.published:
                 line += [percent(cell.paper), signed(cell.difference)]
                 line += [percent(cell.reimplementation)]
         lines.append(line)
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     notes = "\n".join(f"- {_md(note)}" for note in table.footnotes)
-    return f"### {_md(table.title)}\n\n{_md(table.caption)}\n\n{body}\n\n{notes}\n"
+    caption = f"{table.caption} {BRACKETS}"
+    return f"### {_md(table.title)}\n\n{_md(caption)}\n\n{body}\n\n{notes}\n"
 
 
 def _md(text: str) -> str:

@@ -68,13 +68,23 @@ def section(
 
 
 def side_by_side(tables: Iterable[ResultsTable]) -> tuple[Panel, ...]:
-    """Return a forest plot for each design over all tables; none where there is one table."""
+    """Return a forest plot for each design over all tables; none where there is one table.
+
+    Lines are told apart by that part of their setting in which the tables differ.
+    """
     tables = [*tables]
     if len(tables) < 2:
         return ()
+
+    def parts(table: ResultsTable) -> tuple[str, ...]:
+        return table.dataset, table.backbone, f"{table.image_size} px", table.protocol
+
+    telling = [len(set(column)) > 1 for column in zip(*map(parts, tables), strict=True)]
     lines: dict[str, list[ForestRow]] = {}
     for table in tables:
-        setting = f"{table.dataset} · {table.backbone} · {table.protocol}"
+        setting = ", ".join(
+            each for each, differs in zip(parts(table), telling, strict=True) if differs
+        )
         for design in table.designs:
             lines.setdefault(design, []).extend(
                 ForestRow(row.name, setting, row.cell) for row in forest_rows(table, design)

@@ -20,7 +20,7 @@ from lesion_transfer.reporting.page import html
 from lesion_transfer.reporting.plot import results_figure
 from lesion_transfer.reporting.sections import side_by_side
 from lesion_transfer.reporting.style import figure_png
-from lesion_transfer.reporting.table import results_tables
+from lesion_transfer.reporting.table import TABLE_COLUMNS, results_tables
 from lesion_transfer.stages.arms import StoredArm, stored_arms
 from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.provenance import provenance
@@ -92,40 +92,40 @@ def compare(request: CompareRequest) -> Comparison:
         ]
         arms = [arm for arm in arms if arm.folds]
         if not arms:
-            asked = [f"{name}={','.join(values)}" for name, values in wanted.items()]
-            asked += [f"since={request.since}"] * (request.since is not None)
             raise UserError(
-                f"no complete fold on {ws.tracker.uri} matches "
-                + (", ".join(asked) or "this study"),
+                f"no complete fold on {ws.tracker.uri} matches {request.asked or 'this study'}",
                 next_step="run a study first (mlflow run .), or check MLFLOW_TRACKING_URI and "
                 "MLFLOW_EXPERIMENT_NAME",
             )
-        return compared(ws, arms, request.out, request.reference, adopt=True)
+        return compared(ws, arms, request)
 
 
-def compared(
-    ws: Workspace,
-    found: Iterable[StoredArm],
-    out: Path,
-    reference: str | None = None,
-    *,
-    adopt: bool = False,
-) -> Comparison:
-    """Build the tables of these arms, write them to ``out`` and log them.
+def compared(ws: Workspace, found: Iterable[StoredArm], request: CompareRequest) -> Comparison:
+    """Build the tables of these arms, write them to the request's ``out`` and log them.
 
     With a ``reference``, all other models are compared with it; else the declared pairs are.
+
+    Raises
+    ------
+    UserError
+        No table has the reference.
     """
+    out, reference = request.out, request.reference
     shown, notes = one_a_cell(found)
     arms = arm_frame(shown)
-    tables = results_tables(arms)
+    tables = results_tables(arms, letters=request.letters)
+    notes += mixed(shown) + without_reference(tables, reference)
     folds = sorted(fold.id for arm in shown for fold in arm.folds)
-    key = digest(SCHEMA_VERSION, __version__, "comparison", folds, reference)
-    known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
+    asked = [reference, request.letters, request.asked, notes]
+    key = digest(SCHEMA_VERSION, __version__, "comparison", folds, asked)
+    known = ws.tracker.find(key, adopt=True) if ws.reusable(key) else None
     if known is not None:  # the same folds give the same report
         stored = [ws.tracker.artifact(known.id, name) for name in ws.tracker.files(known.id)]
         files = tuple(sorted(_write(out / path.name, path.read_bytes()) for path in stored))
         return Comparison(tables, files, notes, known.id)
-    content = _report(ws, tables, arms, notes, provenance(shown, ws.tracker.uri), reference)
+    origin = provenance(shown, ws.tracker.uri)
+    origin |= {"asked for": request.asked} if request.asked else {}
+    content = _report(ws, tables, arms, notes, origin, reference)
     files = tuple(sorted(_write(out / name, data) for name, data in content.items()))
     unit = Unit(
         kind=Kind.COMPARISON,
@@ -134,7 +134,7 @@ def compared(
         description="\n\n".join(render.markdown(table) for table in tables),
         identity={"dataset": ",".join(sorted({table.dataset for table in tables}))},
     )
-    with ws.tracker.open(unit, adopt=adopt) as run:
+    with ws.tracker.open(unit, adopt=True) as run:
         run.metrics({"arms": len(arms), "folds": int(arms["n_folds"].sum())})
         for path in files:
             run.file(path)
@@ -186,6 +186,44 @@ def one_a_cell(arms: Iterable[StoredArm]) -> tuple[list[StoredArm], tuple[str, .
     return [*cells.values()], tuple(dict.fromkeys(notes))
 
 
+def mixed(arms: Iterable[StoredArm]) -> tuple[str, ...]:
+    """Note each table whose arms were not measured on the same folds of the same data."""
+    tables: dict[tuple[str, ...], set[tuple[str, str]]] = {}
+    for arm in arms:
+        measured = arm.tags["seed"], arm.tags.get(Tag.DATA_DIGEST, "")
+        tables.setdefault(tuple(arm.tags[name] for name in TABLE_COLUMNS), set()).add(measured)
+    return tuple(
+        f"{' · '.join(table)}: its arms differ in seed or version of the data; what sets two "
+        "numbers apart need not be their models (seed= and since= choose)"
+        for table, measured in tables.items()
+        if len(measured) > 1
+    )
+
+
+def without_reference(tables: Iterable[ResultsTable], reference: str | None) -> tuple[str, ...]:
+    """Note each table that has nothing to compare with.
+
+    Raises
+    ------
+    UserError
+        None has.
+    """
+    if reference is None:
+        return ()
+    tables = [*tables]
+    lacking = [table for table in tables if reference not in table.found]
+    if len(lacking) == len(tables):
+        raise UserError(
+            f"reference={reference}: no table has a result of such a model",
+            expected="one of "
+            + ", ".join(sorted({name for each in tables for name in each.found})),
+        )
+    return tuple(
+        f"{table.title}: it has no result of {reference}, with which nothing is compared there"
+        for table in lacking
+    )
+
+
 def _standing(arm: StoredArm) -> tuple[bool, int]:
     """Rank an arm by its folds: complete ones first, then by age."""
     complete = len(arm.folds) >= arm.expected_folds
@@ -231,7 +269,7 @@ def _fold_table(arms: pd.DataFrame) -> pd.DataFrame:
 def _csv(tables: Iterable[ResultsTable], frames: Iterable[pd.DataFrame]) -> str:
     """Join the frames of several tables, each row saying which table it belongs to."""
     joined = [
-        frame.assign(dataset=table.dataset, backbone=table.backbone, protocol=table.protocol)
+        frame.assign(**{name: getattr(table, name) for name in TABLE_COLUMNS})
         for table, frame in zip(tables, frames, strict=True)
     ]
     return pd.concat(joined, ignore_index=True).to_csv(index=False, float_format="%.6g")

@@ -10,6 +10,9 @@ from pydantic import Field, field_validator
 from lesion_transfer.stages.request import Request, comma_list
 from lesion_transfer.study import MODELS, Design
 
+SELECTING = "design", "dataset", "models", "backbone", "protocol", "since", "seed", "image_size"
+"""The parameters that choose among the runs."""
+
 
 class CompareRequest(Request):
     """Which runs the table is made of."""
@@ -53,6 +56,17 @@ class CompareRequest(Request):
             for name, text in given.items()
             if text is not None
         }
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The letters the table is of."""
+        return tuple((self.models or ",".join(MODELS)).split(","))
+
+    @property
+    def asked(self) -> str:
+        """What was asked for, as it is typed; empty where nothing is restricted."""
+        names = [name for name in SELECTING if getattr(self, name) is not None]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
     @property
     def since_ms(self) -> int:

@@ -19,7 +19,7 @@ from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.reporting.figures import confusion_figure
 from lesion_transfer.reporting.risk_figures import decision_figure, reliability_panels
 from lesion_transfer.reporting.roc import roc_figure
-from lesion_transfer.stages.evaluate import PREDICTIONS_FILE
+from lesion_transfer.stages.evaluate import PREDICTIONS_FILE, read_predictions
 from lesion_transfer.stages.fold_models import (
     FoldModel,
     fold_model,
@@ -49,6 +49,8 @@ class Validation:
     ----------
     title
         Which model, on what.
+    classes
+        How many images of each class, by its name.
     estimates
         Every metric with its interval over resampled groups.
     subgroups
@@ -56,6 +58,7 @@ class Validation:
     """
 
     title: str
+    classes: Mapping[str, int]
     estimates: Mapping[str, Estimate]
     subgroups: pd.DataFrame
     run_id: str
@@ -66,12 +69,16 @@ class Validation:
         shown = [name for name in SHOWN if name in self.estimates]
         lines = [f"  {name:18} {_text(*self.estimates[name])}" for name in shown]
         auc = self.subgroups[self.subgroups["metric"] == "auc"]
-        for row in auc.to_dict("records"):
-            name = f"{row['attribute']} {row['value']} ({row['images']} images)"
-            lines.append(
-                f"  AUC, {name:38} {_text(row['estimate'], row['ci_low'], row['ci_high'])}"
+        parts = {
+            f"AUC, {row['attribute']} {row['value']} ({row['images']} images)": _text(
+                row["estimate"], row["ci_low"], row["ci_high"]
             )
-        heading = f"{self.title}, with 95 % intervals over groups:"
+            for row in auc.to_dict("records")
+        }
+        width = max(map(len, parts), default=0)
+        lines += [f"  {name:{width}} {text}" for name, text in parts.items()]
+        counts = ", ".join(f"{count} {name}" for name, count in self.classes.items())
+        heading = f"{self.title}: images of {counts}; 95 % intervals over groups:"
         return "\n".join([heading, *lines, DISCLAIMER])
 
     @property
@@ -131,8 +138,10 @@ def validate(request: EvaluateRequest, uri: str) -> Validation:
         unit = _unit(model, uri, data.store)
         known = ws.tracker.find(unit.key, adopt=True) if ws.reusable(unit.key) else None
         if known is not None:
+            logged = ws.tracker.artifact(known.id, PREDICTIONS_FILE)
             return Validation(
                 unit.name,
+                class_counts(read_predictions(logged)),
                 {
                     row["metric"]: Estimate(row["value"], row["ci_low"], row["ci_high"])
                     for row in _csv(ws, known.id, INTERVALS_FILE).to_dict("records")
@@ -217,4 +226,10 @@ def _score(
     run.figure(reliability_panels({title: [found]}), "reliability.png")
     if len(found.classes) == 2:
         run.figure(decision_figure({title: [found]}), "decision.png")
-    return Validation(title, estimates, subgroups, run.id)
+    return Validation(title, class_counts(found), estimates, subgroups, run.id)
+
+
+def class_counts(found: Predictions) -> dict[str, int]:
+    """Return how many pictures each class has."""
+    counts = np.bincount(found.labels, minlength=len(found.classes))
+    return dict(zip(found.classes, map(int, counts), strict=True))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
-from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.contrasts import DECLARED, Evidence
 from lesion_transfer.reporting.cells import ResultsTable
 from lesion_transfer.reporting.page import FOLD_COLUMNS, Section
@@ -29,11 +30,6 @@ def report_section(
         The frame the tables were made of, with a column ``runs``: the folds of each arm.
     reference
         The model that all others are compared with; None: the declared contrasts.
-
-    Raises
-    ------
-    UserError
-        The table has no such reference.
     """
     setting = [table.dataset, table.backbone, table.protocol, table.image_size]
     ours = arms[(arms[[*TABLE_COLUMNS]] == setting).all(axis=1)]
@@ -47,25 +43,18 @@ def report_section(
                 ws, model, arm["run_id"], arm["runs"], arm["expected_folds"]
             )
     ws.progress.now(f"{table.title} · tests and figures")
-    made = section(table, found, DECLARED if reference is None else _with(reference, table))
-    return Section(
-        **vars(made) | {"folds": _folds(ws, ours), "missing": missing(table, _seed(ours))}
+    pairs = (
+        DECLARED
+        if reference is None
+        else [(reference, model) for model in table.found if model != reference]
     )
-
-
-def _with(reference: str, table: ResultsTable) -> list[tuple[str, str]]:
-    """Pair every other model with the reference, which comes first."""
-    models = [
-        row.name
-        for row in table.models
-        if not all(table.cell(design, row).missing for design in table.designs)
-    ]
-    if reference not in models:
-        raise UserError(
-            f"reference={reference}: no such model in the table {table.title}",
-            expected=f"one of {', '.join(models)}",
-        )
-    return [(reference, model) for model in models if model != reference]
+    made = section(table, found, pairs)
+    return replace(
+        made,
+        folds=_folds(ws, ours),
+        missing=missing(table, _seed(ours)),
+        reference=reference or "",
+    )
 
 
 def _folds(ws: Workspace, arms: pd.DataFrame) -> pd.DataFrame:

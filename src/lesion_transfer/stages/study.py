@@ -7,6 +7,7 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.stages.arm import check_head, plan
 from lesion_transfer.stages.arms import StoredArm, arm_of
 from lesion_transfer.stages.compare import Comparison, compared
+from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.folds import complete_folds, run_arm
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import find_backbone, source_data
@@ -33,7 +34,7 @@ def study(request: StudyRequest) -> Comparison:
             run_id = run_arm(ws, arm).run_id
             done.append(arm_of(run_id, arm.identity | arm.tags, complete_folds(ws, arm).values()))
         ws.progress.now("the results table")
-        return compared(ws, done, request.out, adopt=True)
+        return compared(ws, done, CompareRequest(out=request.out))
 
 
 def _possible(ws: Workspace, request: StudyRequest) -> list[ArmRequest]:
