@@ -160,7 +160,7 @@ def _run_fold(ws: Workspace, planned: PlannedArm, fold: Fold, arm: Run, until: S
             data = fold_features(ws, planned, fold, run)
             if data.network is not None:
                 log_network(ws, planned, fold, run, data.network)
-                mark_features(planned, fold, run)
+                mark_features(ws, planned, fold, run)
         else:
             reused = ws.tracker.find_part(Tag.NETWORK_KEY, planned.network_key(fold)) is not None
             log_network(ws, planned, fold, run, fold_network(ws, planned, fold, run))
