@@ -77,8 +77,11 @@ def fold_model(ws: Workspace, uri: str) -> FoldModel:
                 expected="a model with a trained network",
             )
         below = ws.tracker.artifact(run.tags[Tag.NETWORK_RUN], NETWORK_FILE)
-        network = compose(load_network(below), network)
+        views = int(run.params.get("extraction.views", 1))
+        network = compose(load_network(below), network, views)
         content += file_digest(below, "model", EXPECTED)
+        if views > 1:
+            content += f" {views} views"
     found = read_predictions(ws.tracker.artifact(run.id, PREDICTIONS_FILE))
     return FoldModel(run, network, found.classes, found.threshold, content)
 
