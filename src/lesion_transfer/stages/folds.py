@@ -12,10 +12,11 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import Summary, summarise
 from lesion_transfer.execution import in_this_process
 from lesion_transfer.reporting import DISCLAIMER
-from lesion_transfer.stages.arm import PlannedArm, plan
+from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.evaluate import evaluate_fold
 from lesion_transfer.stages.extract import fold_features, mark_features
 from lesion_transfer.stages.finetune import fold_network, log_network
+from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.summary import stored_folds, sum_up
 from lesion_transfer.stages.workspace import Workspace, workspace
