@@ -3,6 +3,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from test_loop import data, network, same, spec
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import Augmentation
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.checkpoint import Checkpoint
@@ -71,6 +72,19 @@ def test_short_trainings_write_none_and_remove_is_content_with_that(tmp_path):
     assert not list(tmp_path.rglob("*"))
     checkpoint.remove()
     assert checkpoint.load() is None
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_named(tmp_path, kept: float):
+    path = tmp_path / "training.npz"
+    Trainer(network(), 2, spec(epochs=1)).fit(
+        network().get_weights(), *data(), 0, checkpoint=Checkpoint(path, every_seconds=0)
+    )
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(UserError, match=rf"{path.name} cannot be read") as error:
+        Checkpoint(path).load()
+    assert "delete it" in error.value.next_step
 
 
 def test_training_stops_when_patience_is_at_an_end():
