@@ -218,6 +218,11 @@ def test_a_frozen_network_cannot_be_fine_tuned(fresh):
 # --- force ---------------------------------------------------------------------------------------
 
 
+def test_a_network_trained_anew_is_not_said_to_be_an_earlier_runs(fresh):
+    said = [finetune(arm(fresh, folds="1x1", force=force)).folds[0].reused for force in (0, 0, 1)]
+    assert said == [False, True, False]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [arm, retinas])
 def test_force_computes_anew_and_leaves_one_complete_run_per_key(fresh, make):

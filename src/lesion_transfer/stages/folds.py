@@ -163,6 +163,7 @@ def _run_fold(ws: Workspace, planned: PlannedArm, fold: Fold, arm: Run, until: S
                 log_network(ws, planned, fold, run, data.network)
                 mark_features(ws, planned, fold, run)
         else:
-            reused = ws.tracker.find_part(Tag.NETWORK_KEY, planned.network_key(fold)) is not None
+            key = planned.network_key(fold)
+            reused = ws.reusable(key) and ws.tracker.find_part(Tag.NETWORK_KEY, key) is not None
             log_network(ws, planned, fold, run, fold_network(ws, planned, fold, run))
     return FoldResult(fold, run.id, auc, reused=reused)
