@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from samples import make_predictions, metrics_of
 from sklearn import metrics as reference
 
-from lesion_transfer.evaluation.metrics import auc, measure
+from lesion_transfer.evaluation.metrics import auc, measure, quadratic_kappa
 from lesion_transfer.evaluation.predictions import Predictions, confusion
 
 SEEDS = st.integers(0, 10_000)
@@ -195,3 +195,16 @@ def test_confusion_is_scikit_learns(K):
     truth = np.concatenate([fold.labels for fold in folds])
     guess = np.concatenate([fold.predicted for fold in folds])
     assert_array_equal(confusion(folds), reference.confusion_matrix(truth, guess))
+
+
+def test_kappa_counts_the_steps_between_levels():
+    truth, answers = np.array([0, 0, 1, 2, 2, 3]), np.array([0, 1, 1, 2, 3, 0])
+    observed = np.mean((truth - answers) ** 2)
+    by_chance = np.mean((truth[:, None] - answers) ** 2)
+    assert quadratic_kappa(truth, answers, 5) == pytest.approx(1 - observed / by_chance)
+
+
+def test_a_level_without_a_picture_is_still_a_step():
+    truth, answers = np.array([0, 0, 1, 1, 4]), np.array([0, 1, 1, 4, 4])
+    expected = 1 - np.mean((truth - answers) ** 2) / np.mean((truth[:, None] - answers) ** 2)
+    assert quadratic_kappa(truth, answers, 5) == pytest.approx(expected)

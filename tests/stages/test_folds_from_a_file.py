@@ -8,8 +8,8 @@ import yaml
 
 from lesion_transfer.data.adapters import open_dataset
 from lesion_transfer.errors import UserError
-from lesion_transfer.stages.arm import plan
 from lesion_transfer.stages.folds import evaluate
+from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.stages.workspace import workspace
 from lesion_transfer.study import Fold

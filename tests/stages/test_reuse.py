@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.stages import extract as stages_extract
+from lesion_transfer.stages import finetune as stages_finetune
 from lesion_transfer.stages.folds import evaluate, extract, finetune
 from lesion_transfer.stages.requests import EvaluateRequest, StudyRequest
 from lesion_transfer.stages.study import study
 from lesion_transfer.study import Design
 from lesion_transfer.tracking import Kind, Tag
+from lesion_transfer.training.checkpoint import Checkpoint
+from lesion_transfer.training.loop import Trainer
 
 
 @pytest.fixture
@@ -213,6 +218,11 @@ def test_a_frozen_network_cannot_be_fine_tuned(fresh):
 # --- force ---------------------------------------------------------------------------------------
 
 
+def test_a_network_trained_anew_is_not_said_to_be_an_earlier_runs(fresh):
+    said = [finetune(arm(fresh, folds="1x1", force=force)).folds[0].reused for force in (0, 0, 1)]
+    assert said == [False, True, False]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [arm, retinas])
 def test_force_computes_anew_and_leaves_one_complete_run_per_key(fresh, make):
@@ -260,6 +270,33 @@ def test_a_native_design_of_five_levels_is_evaluated(fresh):
 
 
 # --- killed --------------------------------------------------------------------------------------
+
+
+def test_a_training_is_not_done_again_where_a_fold_is_killed_after_it(
+    fresh, monkeypatch: pytest.MonkeyPatch
+):
+    """The network is safe in the checkpoint until it is logged."""
+
+    def killed(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    request = arm(fresh, folds="1x1", seed=11)
+    saved = partial(Checkpoint, every_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(stages_finetune, "Checkpoint", saved)
+        patch.setattr(stages_extract, "write_features", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(request)
+    (fold,) = fresh.runs(Kind.FOLD, complete=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", killed)  # no epoch is trained
+        (done,) = evaluate(request).folds
+    assert done.run_id == fold.info.run_id
+    assert epochs_logged(fresh, done.run_id) == 2
+    straight = evaluate(arm(fresh.enter(f"{fresh.experiment} at once"), folds="1x1", seed=11))
+    assert done.auc == straight.folds[0].auc
+    assert not list((fresh.folder / "cache" / "checkpoints").iterdir())
+
 
 RUN = """
 import sys

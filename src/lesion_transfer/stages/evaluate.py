@@ -127,7 +127,7 @@ def _log_model(
     run.metrics({"fold_model_error": error})
     save_model(ws, run, model, name)
     if data.network is not None:
-        mark_features(planned, fold, run)
+        mark_features(ws, planned, fold, run)
     return network
 
 

@@ -15,7 +15,7 @@ from lesion_transfer.models.precision import in_precision
 from lesion_transfer.models.views import viewed
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.features import FEATURES_FILE, Matrix, read_features, write_features
-from lesion_transfer.stages.finetune import fold_network
+from lesion_transfer.stages.finetune import fold_network, mark_network
 from lesion_transfer.stages.pretrain import flat
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
@@ -73,15 +73,10 @@ def fold_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> F
     return FoldFeatures(features, network=network)
 
 
-def mark_features(planned: PlannedArm, fold: Fold, run: Run) -> None:
+def mark_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> None:
     """Let other runs find the features and the network of this one, now that it holds both."""
-    run.flush()
-    run.tags(
-        {
-            Tag.NETWORK_KEY.value: planned.network_key(fold),
-            Tag.FEATURES_KEY.value: planned.features_key(fold),
-        }
-    )
+    mark_network(ws, planned, fold, run)
+    run.tags({Tag.FEATURES_KEY: planned.features_key(fold)})
 
 
 def _frozen(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> FoldFeatures:

@@ -56,7 +56,6 @@ def fold_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> An
         on_epoch,
         checkpoint,
     )
-    checkpoint.remove()
     run.metrics({"best_epoch": fit.best_epoch})
     classifier = pd.DataFrame(
         np.vstack(trainer.classifier.get_weights()), columns=[*planned.classes]
@@ -97,8 +96,15 @@ def log_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run, networ
     """Log the network by itself: the result where a fold goes no further than this."""
     if not ws.tracker.has_artifact(run.id, FOLD_NETWORK):
         save_model(ws, run, network, FOLD_NETWORK)
+    mark_network(ws, planned, fold, run)
+
+
+def mark_network(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> None:
+    """Let other runs find the network of this one; its training needs no checkpoint any more."""
+    key = planned.network_key(fold)
     run.flush()
-    run.tags({Tag.NETWORK_KEY: planned.network_key(fold)})
+    run.tags({Tag.NETWORK_KEY: key})
+    Checkpoint(ws.checkpoint(key)).remove()
 
 
 def save_model(ws: Workspace, run: Run, model: Any, name: str) -> None:

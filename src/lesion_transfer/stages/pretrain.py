@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.data.splits import holdout
 from lesion_transfer.errors import UserError
-from lesion_transfer.evaluation.metrics import fold_metrics
+from lesion_transfer.evaluation.metrics import fold_metrics, quadratic_kappa
 from lesion_transfer.models.backbones import (
     Backbone,
     is_file,
@@ -265,17 +264,17 @@ def _trained(
             on_epoch,
             checkpoint,
         )
-        checkpoint.remove()
         scores = predict(trainer.model, store.images, rows[held_out])
         truth = labels[held_out]
         metrics = fold_metrics(truth, scores, scores, classes)
-        metrics["kappa"] = cohen_kappa_score(truth, scores.argmax(axis=1), weights="quadratic")
+        metrics["kappa"] = quadratic_kappa(truth, scores.argmax(axis=1), len(classes))
         run.metrics({f"held_out_{name}": value for name, value in metrics.items()})
         run.metrics({"best_epoch": fit.best_epoch})
         run.figure(curves_figure(fit.history, fit.best_epoch, unit.name), "curves.png")
         trainer.network.save(folder / NETWORK_FILE)
         run.file(folder / NETWORK_FILE)
         run.complete()
+        checkpoint.remove()
     ws.made.add(unit.key)
     return run.id
 

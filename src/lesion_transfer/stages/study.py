@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.errors import UserError
-from lesion_transfer.stages.arm import check_head, plan
 from lesion_transfer.stages.arms import StoredArm, arm_of
 from lesion_transfer.stages.compare import Comparison, compared
 from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.folds import complete_folds, run_arm
+from lesion_transfer.stages.plan import check_head, plan
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import find_backbone, source_data
 from lesion_transfer.stages.requests import ArmRequest, StudyRequest
