@@ -57,6 +57,6 @@ def refuse(shared: pd.DataFrame, trained_on: str, test: ImageStore) -> None:
     raise UserError(
         f"{shared['test_id'].nunique()} of {len(test.index)} test images of {test.dataset} are in "
         f"the training images of {trained_on}, the first of them:\n{first}",
-        expected="an external test set without training images",
-        next_step="remove these images from one of the two data sets",
+        expected="test images that no network was trained on",
+        next_step="remove them from one of the two data sets, or take another source or model",
     )

@@ -24,9 +24,9 @@ from lesion_transfer.stages.fold_models import (
     FoldModel,
     fold_model,
     preparation,
-    refuse_training_images,
 )
 from lesion_transfer.stages.folds import evaluate
+from lesion_transfer.stages.leaks import refuse_training_images
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.stages.summary import INTERVALS_FILE
@@ -134,7 +134,7 @@ def validate(request: EvaluateRequest, uri: str) -> Validation:
                 f"classes {', '.join(classes)}",
                 expected="a data set with the same classes",
             )
-        refuse_training_images(ws, model, data.store)
+        refuse_training_images(ws, model.run, data.store)
         unit = _unit(model, uri, data.store)
         known = ws.tracker.find(unit.key, adopt=True) if ws.reusable(unit.key) else None
         if known is not None:

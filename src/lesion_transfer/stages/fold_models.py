@@ -1,18 +1,13 @@
-"""A fold's model, found again by its name: the network, its run, and what it was trained on."""
+"""A fold's model, found again by its name: the network, its run, and how it sees pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from lesion_transfer.data.adapters import ADAPTERS
-from lesion_transfer.data.overlap import find_copies, find_overlap, refuse
-from lesion_transfer.data.store import MANIFEST, ImageStore, open_store
+from lesion_transfer.data.store import MANIFEST
 from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbones import load_network
 from lesion_transfer.models.files import file_digest
@@ -20,6 +15,7 @@ from lesion_transfer.models.fold_model import compose
 from lesion_transfer.protocols import Preparation
 from lesion_transfer.stages.evaluate import HEAD_MODEL, PREDICTIONS_FILE, read_predictions
 from lesion_transfer.stages.finetune import FOLD_MODEL
+from lesion_transfer.stages.leaks import training_data
 from lesion_transfer.stages.model_files import model_file
 from lesion_transfer.stages.pretrain import NETWORK_FILE
 from lesion_transfer.stages.workspace import Workspace
@@ -92,9 +88,6 @@ def _file(ws: Workspace, uri: str, run: StoredRun) -> Path:
     return ws.tracker.artifact(run.id, name)
 
 
-# --- what it was trained on ----------------------------------------------------------------------
-
-
 def preparation(ws: Workspace, model: FoldModel) -> Preparation:
     """Return how the pictures were prepared that the model was trained on: others need the same.
 
@@ -103,53 +96,7 @@ def preparation(ws: Workspace, model: FoldModel) -> Preparation:
     UserError
         The run of its data set is gone.
     """
-    manifest = ws.tracker.artifact(_data_runs(ws, model)[0].id, MANIFEST)
+    manifest = ws.tracker.artifact(training_data(ws, model.run)[0].id, MANIFEST)
     prepared = json.loads(manifest.read_text(encoding="utf-8"))["preparation"]
     steps = prepared["steps"]
     return Preparation.model_validate({"size": prepared["size"], "lesion": steps, "retina": steps})
-
-
-def refuse_training_images(ws: Workspace, model: FoldModel, test: ImageStore) -> None:
-    """Refuse a test set that shares pictures with what the model was trained on.
-
-    That is the whole data set of its arm, both halves, and those that its source was trained on by
-    name. A training store that is at hand is searched for similar pictures too, one that is not
-    for the same files and pixels, which its run lists.
-
-    Raises
-    ------
-    UserError
-        It shares one, or the run of the data set is gone.
-    """
-    at_hand = dict(_stores(ws))
-    for run in _data_runs(ws, model):
-        name, store = run.tags["dataset"], at_hand.get(run.tags[Tag.DATA_DIGEST])
-        if store is not None:
-            refuse(find_overlap(open_store(store), test), name, test)
-        else:
-            index = pd.read_csv(ws.tracker.artifact(run.id, "index.csv"), dtype=str)
-            refuse(find_copies(index, test.index), name, test)
-
-
-def _data_runs(ws: Workspace, model: FoldModel) -> list[StoredRun]:
-    """Return the runs of the data sets it was trained on, its arm's first."""
-    tags = model.run.tags
-    kind: dict[str, str] = {Tag.KIND: Kind.DATASET.value, Tag.STATE: COMPLETE}
-    where = model.run.experiment_id  # a model may be validated in another experiment
-    runs = [*ws.tracker.search({**kind, Tag.DATA_DIGEST: tags[Tag.DATA_DIGEST]}, where)][:1]
-    if not runs:
-        raise UserError(
-            f"the run that describes {tags['dataset']}, which the model was trained on, is gone: "
-            "its images cannot be told from new ones",
-            next_step="restore it, or run preprocess for that data set again",
-        )
-    links = [link for link in tags["source"].split("+") if link in ADAPTERS]
-    return runs + [
-        run for link in links for run in ws.tracker.search({**kind, "dataset": link}, where)
-    ]
-
-
-def _stores(ws: Workspace) -> Iterator[tuple[str, Path]]:
-    """Yield the digest and folder of each image store in the cache."""
-    for manifest in (ws.cache / "stores").glob(f"*/{MANIFEST}"):
-        yield json.loads(manifest.read_text(encoding="utf-8"))["digest"], manifest.parent

@@ -7,6 +7,7 @@ from lesion_transfer.data.published_folds import PublishedFolds, folds_file, rea
 from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import Protocol
 from lesion_transfer.stages.arm import PlannedArm
+from lesion_transfer.stages.leaks import refuse_source_images
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import find_backbone, source_network
 from lesion_transfer.stages.requests import ArmRequest
@@ -20,7 +21,7 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
     Raises
     ------
     UserError
-        A parameter, data set or model file cannot be used.
+        A parameter, data set or model file cannot be used, or a source has seen test images.
     """
     protocol = request.load_protocol()
     check_head(request.pair, protocol)
@@ -45,7 +46,9 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         image_size=protocol.preparation.size,
         seed=protocol.seed,
     )
-    source = source_network(ws, request, protocol, backbone, Source.parse(request.source))
+    chain = Source.parse(request.source)
+    refuse_source_images(ws, request, protocol, backbone, chain, data.store)
+    source = source_network(ws, request, protocol, backbone, chain)
     looked = request.images_looked_at
     return PlannedArm(
         arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published, looked

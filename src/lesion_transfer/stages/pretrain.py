@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,7 @@ def source_network(
     spec = starting_from(protocol.pretrain, random=parent.random)
     key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, spec, seed)
     unit = _unit(key, request, protocol, backbone, source, stand_in)
+    unit = replace(unit, tags={**unit.tags, Tag.DATA_DIGEST: data.store.digest})
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     run_id = known.id if known else _trained(ws, unit, adopt, parent, data, spec, seed)
     return SourceNetwork(key, lambda: _load(ws, run_id), run_id, stand_in)

@@ -50,6 +50,8 @@ class Workspace:
     features: Recent = field(default_factory=Recent)
     made: set[str] = field(default_factory=set)
     """Keys computed by this command: with ``force``, each is computed anew once, not again."""
+    apart: set[str] = field(default_factory=set)
+    """Pairs of image stores that were found to share no picture."""
 
     def reusable(self, key: str) -> bool:
         """Whether an existing result with this key may be used."""
