@@ -180,7 +180,7 @@ def _executor(workers: int, processes_for: int) -> Iterator[Executor]:
         except BrokenProcessPool as error:
             raise UserError(
                 "a process that prepares pictures was killed",
-                expected="enough memory: each needs up to 600 MB",
+                expected="enough memory: 600 MB each, and more for large pictures that are no JPEG",
                 next_step="run it again: finished shards are kept. If it is killed again in the "
                 "same place, one of the next pictures crashes its decoder: remove it",
             ) from error
