@@ -176,7 +176,7 @@ def _write_fingerprints(folder: Path, parts: Sequence[Part]) -> None:
         write_header(hashes, np.dtype(np.uint64), (count, HASH_BYTES // 8))
         write_header(structures, np.dtype(np.int8), (count, STRUCTURE_BYTES))
         for _, shard in parts:
-            for batch in shard.rows(["fingerprint"]).to_batches(max_chunksize=256):
+            for batch in shard.rows(["fingerprint"]).to_batches():
                 prints = collect(batch["fingerprint"].drop_null().to_pylist())
                 hashes.write(prints.hashes.data)
                 structures.write(prints.structures.data)

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lesion_transfer.data.decode import RGB, BadImage, read_file
 from lesion_transfer.data.fingerprints import fingerprint
@@ -133,12 +132,18 @@ class Shard:
 
         A rejected record has a reason alone, the others have everything else.
         """
-        return pq.read_table(rows_file(self.path), columns=list(columns))
+        return _read_rows(self.path).select(list(columns))
 
 
 def rows_file(shard: Path) -> Path:
     """Return the file that says that a shard is finished, and what became of its records."""
     return shard.with_suffix(".rows")
+
+
+def _read_rows(shard: Path) -> pa.Table:
+    """Map the rows: what is read of them counts for as long as it is used."""
+    with pa.memory_map(str(rows_file(shard))) as file:
+        return pa.ipc.open_file(file).read_all()
 
 
 def finish_shard(path: Path, outcomes: Sequence[Outcome]) -> Shard:
@@ -155,7 +160,9 @@ def finish_shard(path: Path, outcomes: Sequence[Outcome]) -> Shard:
         }
     )
     partial = path.with_suffix(".partial")
-    pq.write_table(table.replace_schema_metadata({"sha256": sha256}), partial)
+    table = table.replace_schema_metadata({"sha256": sha256})
+    with pa.ipc.new_file(partial, table.schema) as file:
+        file.write_table(table, max_chunksize=256)
     partial.replace(rows_file(path))
     return Shard(path, sha256, len(kept))
 
@@ -166,7 +173,7 @@ def finished_shard(path: Path, length: int) -> Shard | None:
     None where there is none, or where its file is no longer whole.
     """
     try:
-        table = pq.read_table(rows_file(path))
+        table = _read_rows(path)
         sha256 = table.schema.metadata[b"sha256"].decode()
         if len(table) != length or describe_file(path)["sha256"] != sha256:
             return None
