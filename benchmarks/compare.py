@@ -41,9 +41,8 @@ from lesion_transfer.reporting.cells import ResultsTable  # noqa: E402
 from lesion_transfer.reporting.table import results_tables  # noqa: E402
 from lesion_transfer.stages.arms import FoldScore, fold_index, stored_arms  # noqa: E402
 from lesion_transfer.stages.compare import arm_frame, one_a_cell  # noqa: E402
-from lesion_transfer.stages.pretrain import flat  # noqa: E402
 from lesion_transfer.study import LESION_DESIGNS, MODELS, all_folds  # noqa: E402
-from lesion_transfer.tracking import COMPLETE, Kind, Tag, Tracker, Unit  # noqa: E402
+from lesion_transfer.tracking import COMPLETE, Kind, Tag, Tracker, Unit, flat  # noqa: E402
 
 FOLDS = [str(fold) for fold in all_folds(5)]
 CELLS = [(design.value, model) for design in LESION_DESIGNS for model in MODELS]

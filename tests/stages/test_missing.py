@@ -54,3 +54,8 @@ def test_what_only_the_user_knows_is_left_open():
 
 def test_nothing_is_missing_of_a_complete_table():
     assert missing(table(design="native", model="D", n_folds=10)).empty
+
+
+def test_folds_that_are_too_old_are_computed_anew():
+    assert options(missing(table(), anew=True)["command"].iloc[0])["force"] == "true"
+    assert "force" not in options(missing(table())["command"].iloc[0])

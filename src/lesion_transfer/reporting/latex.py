@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lesion_transfer.reporting.cells import Cell, ResultsTable
-from lesion_transfer.reporting.render import BRACKETS, heading, percent, signed
+from lesion_transfer.reporting.render import BRACKETS, beside, heading
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -21,11 +21,11 @@ def latex(tables: Sequence[ResultsTable]) -> str:
 
 
 def _table(table: ResultsTable) -> str:
-    each = 4 if table.published else 1
+    each = 3 if table.published else 1
     spans = " & ".join(
         rf"\multicolumn{{{each}}}{{c}}{{{_tex(heading(design))}}}" for design in table.designs
     )
-    names = " & ".join(["ours", "paper", "diff.", "re-impl."][:each] * len(table.designs))
+    names = " & ".join(["ours", "paper (diff.)", "re-impl. (diff.)"][:each] * len(table.designs))
     lines = []
     for row in table.models:
         cells = [row.label, row.description]
@@ -59,7 +59,10 @@ def _cells(cell: Cell, published: bool) -> list[str]:
         ours += f" ({_tex(cell.interval)})"
     if cell.progress:
         ours += f" {cell.progress}"
-    theirs = percent(cell.paper), signed(cell.difference), percent(cell.reimplementation)
+    theirs = (
+        beside(cell.paper, cell.difference),
+        beside(cell.reimplementation, cell.difference_to_reimplementation),
+    )
     return [ours, *(map(_tex, theirs) if published else ())]
 
 

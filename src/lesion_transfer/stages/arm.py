@@ -7,15 +7,16 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from keras.config import backend
 
 from lesion_transfer.data.published_folds import PublishedFolds
 from lesion_transfer.data.splits import Partition, five_by_two, fold_indices, holdout
 from lesion_transfer.data.store import ImageStore
 from lesion_transfer.models.backbones import Backbone
 from lesion_transfer.protocols import Extraction, Protocol, Training, starting_from
-from lesion_transfer.stages.pretrain import SourceNetwork, flat
+from lesion_transfer.stages.pretrain import SourceNetwork
 from lesion_transfer.study import SCHEMA_VERSION, Arm, Fold, digest
-from lesion_transfer.tracking import Kind, Tag, Unit
+from lesion_transfer.tracking import Kind, Tag, Unit, flat
 
 Rows = npt.NDArray[np.int64]
 
@@ -117,6 +118,7 @@ class PlannedArm:
         return digest(
             SCHEMA_VERSION,
             "network",
+            backend(),
             self.source.key,
             *self._data,
             fold,

@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from lesion_transfer import __version__
+from lesion_transfer.checkout import checkout
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import summarise
 from lesion_transfer.reporting import render
@@ -117,7 +118,7 @@ def compared(ws: Workspace, found: Iterable[StoredArm], request: CompareRequest)
     notes += mixed(shown) + without_reference(tables, reference)
     folds = sorted(fold.id for arm in shown for fold in arm.folds)
     asked = [reference, request.letters, request.asked, notes]
-    key = digest(SCHEMA_VERSION, __version__, "comparison", folds, asked)
+    key = digest(SCHEMA_VERSION, __version__, checkout(), "comparison", folds, asked)
     known = ws.tracker.find(key, adopt=True) if ws.reusable(key) else None
     if known is not None:  # the same folds give the same report
         stored = [ws.tracker.artifact(known.id, name) for name in ws.tracker.files(known.id)]
@@ -125,7 +126,7 @@ def compared(ws: Workspace, found: Iterable[StoredArm], request: CompareRequest)
         return Comparison(tables, files, notes, known.id)
     origin = provenance(shown, ws.tracker.uri)
     origin |= {"asked for": request.asked} if request.asked else {}
-    content = _report(ws, tables, arms, notes, origin, reference)
+    content = _report(ws, tables, arms, notes, origin, request)
     files = tuple(sorted(_write(out / name, data) for name, data in content.items()))
     unit = Unit(
         kind=Kind.COMPARISON,
@@ -148,10 +149,11 @@ def _report(
     arms: pd.DataFrame,
     notes: tuple[str, ...],
     origin: dict[str, str],
-    reference: str | None,
+    request: CompareRequest,
 ) -> dict[str, str | bytes]:
     """Return the files of a comparison, by name."""
-    sections = [report_section(ws, table, arms, reference) for table in tables]
+    anew = request.since is not None
+    sections = [report_section(ws, table, arms, request.reference, anew=anew) for table in tables]
     content: dict[str, str | bytes] = {
         "results.md": "\n\n".join(render.markdown(table) for table in tables),
         "results.csv": render.csv(tables),

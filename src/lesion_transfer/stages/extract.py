@@ -16,10 +16,9 @@ from lesion_transfer.models.views import viewed
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.features import FEATURES_FILE, Matrix, read_features, write_features
 from lesion_transfer.stages.finetune import fold_network, mark_network
-from lesion_transfer.stages.pretrain import flat
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
-from lesion_transfer.tracking import Kind, Run, Tag, Unit
+from lesion_transfer.tracking import Kind, Run, Tag, Unit, flat
 from lesion_transfer.training.predict import outputs
 
 SHARED_GRAM = 10_000

@@ -14,16 +14,16 @@ from lesion_transfer.reporting.page import MISSING_COLUMNS
 from lesion_transfer.stages.requests import SYNTHETIC
 
 
-def missing(table: ResultsTable, seed: str = "") -> pd.DataFrame:
+def missing(table: ResultsTable, seed: str = "", *, anew: bool = False) -> pd.DataFrame:
     """Return the cells that lack folds, and for each the command that computes them.
 
-    Folds that are there are reused by it. An ellipsis stands for what only its user knows: where
-    the data and files lie, and what a model file expects of its input. ``seed`` is that of the
-    table's arms; empty where they have several.
+    Folds that are there are reused by it, unless they are to be computed ``anew``. An ellipsis
+    stands for what only its user knows: where the data and files lie, and what a model file expects
+    of its input. ``seed`` is that of the table's arms; empty where they have several.
     """
     expected = max(cell.expected_folds for cell in table.cells.values())
     rows = [
-        (design, row.name, expected - cell.n_folds, _command(table, design, row, seed))
+        (design, row.name, expected - cell.n_folds, _command(table, design, row, seed, anew))
         for design in table.designs
         for row in table.models
         for cell in [table.cell(design, row)]
@@ -32,7 +32,7 @@ def missing(table: ResultsTable, seed: str = "") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*MISSING_COLUMNS])
 
 
-def _command(table: ResultsTable, design: str, model: ModelRow, seed: str) -> str:
+def _command(table: ResultsTable, design: str, model: ModelRow, seed: str, anew: bool) -> str:
     given = {
         "target": table.dataset,
         "design": design,
@@ -49,7 +49,7 @@ def _command(table: ResultsTable, design: str, model: ModelRow, seed: str) -> st
     if not (PROTOCOL_FOLDER / f"{protocol}.yaml").exists():
         protocol = f"…/{protocol}.yaml"
     given |= {"protocol": protocol} | ({"epochs": epochs} if epochs else {})
-    given |= {"seed": seed} if seed else {}
+    given |= ({"seed": seed} if seed else {}) | ({"force": "true"} if anew else {})
     if table.dataset != SYNTHETIC:
         given["data_root"] = "…"
     options = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in given.items())

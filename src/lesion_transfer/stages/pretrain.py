@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras.config import backend
 
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.data.splits import holdout
@@ -28,7 +29,7 @@ from lesion_transfer.stages.preprocess import PreparedData, prepared
 from lesion_transfer.stages.requests import SYNTHETIC, NetworkRequest, PretrainRequest
 from lesion_transfer.stages.workspace import Workspace, workspace
 from lesion_transfer.study import SCHEMA_VERSION, Design, Source, digest, is_stored
-from lesion_transfer.tracking import Kind, Tag, Unit
+from lesion_transfer.tracking import Kind, Tag, Unit, flat
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.checkpoint import Checkpoint
 from lesion_transfer.training.loop import Trainer
@@ -125,7 +126,7 @@ def source_network(
     """Return the network of a chain, training what is missing of it."""
     size, seed = protocol.preparation.size, protocol.seed
     if not source.chain:
-        key = digest(SCHEMA_VERSION, "random", backbone.identity, size, seed)
+        key = digest(SCHEMA_VERSION, "random", backend(), backbone.identity, size, seed)
         return SourceNetwork(
             key, lambda: backbone.build(size, imagenet=False, seed=seed), run_id=None
         )
@@ -148,7 +149,7 @@ def source_network(
     stand_in = stand_in or parent.stand_in
     data = prepared(ws, request, protocol, target, root)
     spec = starting_from(protocol.pretrain, random=parent.random)
-    key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, spec, seed)
+    key = digest(SCHEMA_VERSION, "trained", backend(), parent.key, data.store.digest, spec, seed)
     unit = _unit(key, request, protocol, backbone, source, stand_in)
     unit = replace(unit, tags={**unit.tags, Tag.DATA_DIGEST: data.store.digest})
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
@@ -289,12 +290,3 @@ def _stored(backbone: Backbone, size: int, seed: int, path: Path) -> Any:
 
 def _load(ws: Workspace, run_id: str) -> Any:
     return load_network(ws.tracker.artifact(run_id, NETWORK_FILE))
-
-
-def flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
-    """Flatten nested parameters to ``prefix.name``, as MLflow's filters and charts want them."""
-    flattened: dict[str, str] = {}
-    for name, value in values.items():
-        path = f"{prefix}.{name}"
-        flattened |= flat(value, path) if isinstance(value, dict) else {path: str(value)}
-    return flattened

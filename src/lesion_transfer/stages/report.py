@@ -18,7 +18,12 @@ from lesion_transfer.stages.workspace import Workspace
 
 
 def report_section(
-    ws: Workspace, table: ResultsTable, arms: pd.DataFrame, reference: str | None
+    ws: Workspace,
+    table: ResultsTable,
+    arms: pd.DataFrame,
+    reference: str | None,
+    *,
+    anew: bool = False,
 ) -> Section:
     """Return a table's section of the page.
 
@@ -30,6 +35,8 @@ def report_section(
         The frame the tables were made of, with a column ``runs``: the folds of each arm.
     reference
         The model that all others are compared with; None: the declared contrasts.
+    anew
+        Whether folds may be missing because they are too old, and must be computed again.
     """
     setting = [table.dataset, table.backbone, table.protocol, table.image_size]
     ours = arms[(arms[[*TABLE_COLUMNS]] == setting).all(axis=1)]
@@ -52,7 +59,7 @@ def report_section(
     return replace(
         made,
         folds=_folds(ws, ours),
-        missing=missing(table, _seed(ours)),
+        missing=missing(table, _seed(ours), anew=anew),
         reference=reference or "",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 SYSTEM_PREFIX = "lt."
 
@@ -77,3 +78,12 @@ class Unit:
     identity: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
+    """Flatten nested parameters to ``prefix.name``, as MLflow's filters and charts want them."""
+    flattened: dict[str, str] = {}
+    for name, value in values.items():
+        path = f"{prefix}.{name}"
+        flattened |= flat(value, path) if isinstance(value, dict) else {path: str(value)}
+    return flattened
