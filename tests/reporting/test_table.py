@@ -150,8 +150,8 @@ def test_terminal_fits_and_hides_what_does_not():
 def test_markdown_cells():
     text = markdown(table(arm("E"), arm("D", mean=0.7, n_folds=4)))
     assert "| 70.0 ± 1.2 (67.0–73.0) 4/10 | 77.9 (−7.9) | 76.1 (−6.1) |" in text
-    assert "| 82.5 ± 1.2 (79.5–85.5) | 80.9 |" in text
-    assert "| – | 75.7 | – | 60.7 |" in text
+    assert "| 82.5 ± 1.2 (79.5–85.5) | 80.9 (+1.6) |" in text
+    assert "| – | 75.7 | 60.7 |" in text
     odd = markdown(table(arm(dataset="a|b<c>")))
     assert r"a\|b\<c\>" in odd
 
