@@ -147,6 +147,7 @@ def test_compare_says_that_there_is_nothing(home, selection: dict[str, str], tmp
     with pytest.raises(UserError, match="no complete fold on sqlite") as raised:
         compare(CompareRequest(out=tmp_path, **selection))
     assert selection["dataset"] in raised.value.problem
+    assert raised.value.expected == "dataset=synthetic"
 
 
 def test_compare_says_what_cannot_be_compared_with(home, tmp_path):

@@ -95,10 +95,19 @@ def compare(request: CompareRequest) -> Comparison:
         if not arms:
             raise UserError(
                 f"no complete fold on {ws.tracker.uri} matches {request.asked or 'this study'}",
+                expected=_there(ws, wanted),
                 next_step="run a study first (mlflow run .), or check MLFLOW_TRACKING_URI and "
                 "MLFLOW_EXPERIMENT_NAME",
             )
         return compared(ws, arms, request)
+
+
+def _there(ws: Workspace, names: Iterable[str]) -> str:
+    """Say which values of the restricted names have been run; nothing where none has."""
+    arms = stored_arms(ws.tracker, {}) if names else []
+    values = {name: sorted({arm.tags[name] for arm in arms}) for name in names}
+    found = [f"{name}={' or '.join(known)}" for name, known in values.items() if known]
+    return ", ".join(found)
 
 
 def compared(ws: Workspace, found: Iterable[StoredArm], request: CompareRequest) -> Comparison:
