@@ -12,15 +12,14 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes \
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-# $(call install,LOCK): LOCK's exact packages, checked by their hashes, then this package itself.
-# pip speaks of errors only, so dots show that it works; it stays in the foreground, where Ctrl-C
-# reaches it.
+# $(call install,FILE,OPTIONS): FILE's exact packages, then this package itself. pip speaks of
+# errors only, so dots show that it works; it stays in the foreground, where Ctrl-C reaches it.
 define install
 	@echo "Installing $(1) (once, about two minutes) "
 	@(while sleep 3 >/dev/null 2>&1; do printf .; done) & dots=$$!; \
 	trap 'kill $$dots 2>/dev/null; echo' EXIT; trap 'exit 130' INT TERM; \
 	python -m pip install --quiet --quiet --disable-pip-version-check --no-input \
-		--require-hashes --requirement $(1) && \
+		$(2) --requirement $(1) && \
 	python -m pip install --quiet --quiet --disable-pip-version-check --no-input \
 		--no-deps --no-build-isolation --editable .
 endef
@@ -41,7 +40,7 @@ server: $(VENV)/.runtime ## the tracking server of this machine, http://127.0.0.
 	@tracking/start.sh
 
 .PHONY: test
-test: $(VENV)/.dev ## all tests
+test: $(VENV)/.backends ## all tests, those of the three Keras backends included
 	@python -m pytest
 
 .PHONY: test-fast
@@ -73,6 +72,10 @@ bench-svm: $(VENV)/.dev ## a fold's evaluation against scikit-learn's grid searc
 .PHONY: bench-statistics
 bench-statistics: $(VENV)/.dev ## each test's false alarms and power on simulated 5×2 folds
 	@python benchmarks/paired_tests.py
+
+.PHONY: bench-compare
+bench-compare: $(VENV)/.dev ## the results table from a server with 1,800 and 20,000 folds: time, requests
+	@python benchmarks/compare.py
 
 .PHONY: bench-train
 bench-train: $(VENV)/.dev ## training against a bare loop on arrays in memory, float32 and bfloat16
@@ -114,10 +117,15 @@ $(VENV)/bin/python:
 	exit 2
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(call install,requirements.lock)
+	$(call install,requirements.lock,--require-hashes)
 	@touch $@
 
 # The development lock holds all of the runtime lock, so one installation serves both.
 $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(call install,requirements-dev.lock)
+	$(call install,requirements-dev.lock,--require-hashes)
 	@touch $(VENV)/.runtime $@
+
+# JAX and PyTorch, for the tests of all three backends.
+$(VENV)/.backends: requirements-backends.txt $(VENV)/.dev
+	$(call install,requirements-backends.txt)
+	@touch $@

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,8 +6,9 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The reference data beside the repository; tests that need it are skipped without it."""
-    folder = Path(__file__).resolve().parents[2] / "shared"
+    """The reference data: ``LT_SHARED``, or beside the repository; skipped where it is missing."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("LT_SHARED", beside))
     if not folder.is_dir():
-        pytest.skip("no ../shared beside the repository")
+        pytest.skip(f"no reference data at {folder}")
     return folder

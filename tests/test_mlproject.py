@@ -10,7 +10,8 @@ import yaml
 from lesion_transfer.cli import parse
 from lesion_transfer.mlproject import conda_text, generated, main, mlproject_text
 from lesion_transfer.parameters import parameters
-from lesion_transfer.stages.requests import ENTRY_POINTS, CompareRequest
+from lesion_transfer.stages.compare_request import CompareRequest
+from lesion_transfer.stages.requests import ENTRY_POINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,7 +73,7 @@ def test_values_survive_mlflow_run(tmp_path, monkeypatch):
     (tmp_path / "entry_points" / "compare.py").write_text(
         "import json, pathlib, sys\n"
         "from lesion_transfer.cli import parse\n"
-        "from lesion_transfer.stages.requests import CompareRequest\n"
+        "from lesion_transfer.stages.compare_request import CompareRequest\n"
         "request = parse(CompareRequest, sys.argv[1:])\n"
         "pathlib.Path('got.json').write_text(request.model_dump_json())\n"
     )

@@ -22,6 +22,7 @@ from lesion_transfer.study import (
     Source,
     all_folds,
     digest,
+    is_stored,
     parse_folds,
 )
 
@@ -144,12 +145,27 @@ def test_the_parent_of_a_chain_lacks_the_last_link():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "+", "imagenet+", "+imagenet", "none+imagenet", "imagenet+none", "a+a", "a+imagenet"],
+    [
+        *("", "+", "imagenet+", "+imagenet", "none+imagenet", "imagenet+none", "a+a"),
+        *("a+imagenet", "a+models:/x@y", "imagenet+runs:/1/net.keras", "models:/x@y+imagenet"),
+    ],
 )
 def test_what_is_no_chain_is_refused(text: str):
     with pytest.raises(UserError, match="is not a chain of sources") as raised:
         Source.parse(text)
     assert "imagenet+retinopathy" in raised.value.expected
+
+
+@pytest.mark.parametrize(
+    "stored", ["models:/net@champion", "models:/net/3", "runs:/0a1b/model/x.keras"]
+)
+def test_a_stored_network_can_begin_a_chain(stored: str):
+    assert Source.parse(stored).chain == (stored,)
+    longer = Source.parse(f"{stored}+retinopathy+ham10000")
+    assert longer.chain == (stored, "retinopathy", "ham10000")
+    assert longer.parent.parent == Source.parse(stored)
+    assert is_stored(stored)
+    assert not is_stored("imagenet")
 
 
 def test_the_letters_are_the_papers():

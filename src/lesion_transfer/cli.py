@@ -21,7 +21,7 @@ from rich.text import Text
 from lesion_transfer.errors import UserError
 from lesion_transfer.parameters import Parameter, groups, parameters
 from lesion_transfer.quiet import quiet_start
-from lesion_transfer.stages.requests import Request
+from lesion_transfer.stages.request import Request
 
 R = TypeVar("R", bound=Request)
 

@@ -10,7 +10,8 @@ from typing import cast
 
 from lesion_transfer.cli import main
 from lesion_transfer.outcome import Outcome, show
-from lesion_transfer.stages.requests import ENTRY_POINTS, Request
+from lesion_transfer.stages.request import Request
+from lesion_transfer.stages.requests import ENTRY_POINTS
 
 STAGES: dict[str, str] = {
     "main": "study.study",
@@ -18,7 +19,7 @@ STAGES: dict[str, str] = {
     "pretrain": "pretrain.pretrain",
     "finetune": "folds.finetune",
     "extract": "folds.extract",
-    "evaluate": "folds.evaluate",
+    "evaluate": "external.evaluate_or_validate",
     "compare": "compare.compare",
 }
 """The function of each, below ``lesion_transfer.stages``; a test checks that their types fit."""

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from lesion_transfer.entry import mlflow_command
 from lesion_transfer.parameters import Group, Parameter, groups, parameters
-from lesion_transfer.stages.requests import ENTRY_POINTS, Request
+from lesion_transfer.stages.request import Request
+from lesion_transfer.stages.requests import ENTRY_POINTS
 
 
 def generated(root: Path) -> dict[Path, str]:

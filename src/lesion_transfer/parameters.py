@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from lesion_transfer.stages.requests import Request
+from lesion_transfer.stages.request import Request
 
 
 @dataclass(frozen=True)

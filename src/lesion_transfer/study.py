@@ -208,10 +208,8 @@ class Model(Frozen):
     @property
     def letter(self) -> str:
         """``A``–``F``, or the pair spelt out where the paper has no letter for it."""
-        for letter, model in MODELS.items():
-            if model == self:
-                return letter
-        return f"{self.source}, {'fine-tuned' if self.finetune else 'frozen'}"
+        letters = {model: letter for letter, model in MODELS.items()}
+        return letters.get(self) or f"{self.source}, {'fine-tuned' if self.finetune else 'frozen'}"
 
 
 def _model(source: str, finetune: bool) -> Model:

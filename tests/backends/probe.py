@@ -4,6 +4,7 @@ Run by test_backends.py, in a process of its own, since Keras chooses its backen
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 import keras
@@ -12,12 +13,15 @@ import numpy as np
 from lesion_transfer.evaluation.svm import fit_head
 from lesion_transfer.models.backbones import load_network
 from lesion_transfer.models.fold_model import compose, head_model
+from lesion_transfer.models.normalization import LocalResponseNormalization
+from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import SVM, Augmentation, Training
+from lesion_transfer.stages.features import read_features, write_features
 from lesion_transfer.training.augment import draw
 from lesion_transfer.training.augment_device import augmented, device_feed
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.loop import Trainer
-from lesion_transfer.training.predict import predict
+from lesion_transfer.training.predict import outputs
 
 TRAINED = ("small_vgg", "vgg_m")
 AUGMENTATION = Augmentation(flip=True, rotation=360, zoom=1.2, contrast=0.1)
@@ -45,6 +49,27 @@ def fit(trainer: Trainer, start: list[np.ndarray], images: np.ndarray) -> list[n
     return [done.history.to_numpy(), done.val_probabilities, *trainer.model.get_weights()]
 
 
+def pytorchs_normalisation() -> np.ndarray:
+    """Return the largest difference to PyTorch's own layer, whose alpha is n times ours."""
+    import torch
+
+    x = np.random.default_rng(0).normal(0, 100, (2, 4, 3, 20)).astype(np.float32)
+    theirs = torch.nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+    expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+    ours = keras.ops.convert_to_numpy(LocalResponseNormalization()(x))
+    return np.abs(ours - expected).max() / np.abs(expected).max()
+
+
+def extracted(network: keras.Model, images: np.ndarray, precision: str) -> np.ndarray:
+    """Features as the extraction writes them to a table and reads them again."""
+    blocks = outputs(in_precision(network, precision), images, np.arange(len(images)), 16)
+    names = [str(row) for row in range(len(images))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "features.parquet")
+        write_features(path, names, names, names, blocks)
+        return read_features(path)[1]
+
+
 def changed_on_device(images: np.ndarray) -> np.ndarray:
     """Return the images as an accelerator augments them."""
     count, side = images.shape[:2]
@@ -59,11 +84,14 @@ def changed_on_device(images: np.ndarray) -> np.ndarray:
 
 def main(folder: Path) -> None:
     found: dict[str, np.ndarray] = {}
+    if keras.backend.backend() == "torch":
+        found["pytorch's normalisation"] = pytorchs_normalisation()
     for path in sorted(folder.glob("*.keras")):
         images = np.load(path.with_suffix(".npy"))
         network = load_network(path)
-        features = predict(network, images, np.arange(len(images)), batch_size=16)
+        features = extracted(network, images, "float32")
         found[f"features {path.stem}"] = features
+        found[f"bfloat16 {path.stem}"] = extracted(network, images, "bfloat16")
 
         labels = np.arange(len(images)) % 3
         head = fit_head(features, labels, ("a", "b", "c"), SVM(C=(1.0,), shuffles=1), seed=0)

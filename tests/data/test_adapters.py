@@ -190,6 +190,7 @@ def test_csv_paths_stay_inside_the_folder(tmp_path: Path, path: str) -> None:
     [
         ("", "line 1: no column image_id, path, diagnosis; it has none"),
         ("image_id,path\n1,a.png\n", "no column diagnosis; it has image_id, path"),
+        ("image_id;path;diagnosis\n1;a.png;mel\n", "separated by commas or tabs"),
         ("image_id,path,diagnosis\n", "no labelled image"),
         ("image_id,path,diagnosis\n1,a.png\n", "line 2: 2 values"),
         ("image_id,path,diagnosis\n1,a.png,\n", "line 2, column diagnosis"),
@@ -206,14 +207,17 @@ def test_csv_errors_say_where(tmp_path: Path, text: str, message: str) -> None:
 
 def test_csv_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(UserError, match="cannot be read as a table"):
+    with pytest.raises(UserError, match="cannot be read as a table") as error:
         open_dataset("csv", str(tmp_path))
+    assert "CSV UTF-8" in error.value.next_step
 
 
 # --- the listing's digest ------------------------------------------------------------------------
 
 
-def test_the_listing_digest_follows_labels_and_files_not_places(tmp_path: Path) -> None:
+def test_the_listing_digest_follows_labels_and_files_not_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "set"
     a, b = _picture(root / "mel" / "a.png"), _picture(root / "nv" / "b.png")
     os.utime(a, ns=(1, 1))
@@ -227,6 +231,9 @@ def test_the_listing_digest_follows_labels_and_files_not_places(tmp_path: Path) 
     root.rename(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").rename(root)
     assert now(root / ".." / "set") == before
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: path != b)
+        assert now() != before  # else its store would lack it for good
     os.utime(b, ns=(2, 2))
     touched = now()
     assert touched != before

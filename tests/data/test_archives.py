@@ -116,6 +116,14 @@ def test_a_zip_that_lies_about_its_size(tmp_path: Path) -> None:
         unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
+def test_a_zip_whose_names_are_not_in_their_encoding(tmp_path: Path) -> None:
+    _zip(tmp_path / "a.zip", {"éé.jpg": b"1"})
+    raw = (tmp_path / "a.zip").read_bytes().replace("éé".encode(), b"\xff\xfe\xff\xfe")
+    (tmp_path / "a.zip").write_bytes(raw)
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
 @MAKERS
 def test_a_file_that_is_also_a_folder(tmp_path: Path, make: Make, name: str) -> None:
     make(tmp_path / name, {"a": b"1", "a/b": b"2"})

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from moto.server import ThreadedMotoServer
 from servers import Site, serve
 
 from lesion_transfer.data import download as downloading
+from lesion_transfer.data import fetch as fetching
 from lesion_transfer.data.adapters import open_dataset
 from lesion_transfer.data.fetch import fetch, is_remote
 from lesion_transfer.data.s3 import etag_of_parts, fetch_s3
@@ -81,6 +83,22 @@ def test_a_changed_archive_is_fetched_again(site: Site, tmp_path: Path) -> None:
     fetch(f"{site.url}/a.zip", tmp_path, "folder")
     site.files["/a.zip"] = _zip(x__a_jpg=b"2")
     assert _tree(fetch(f"{site.url}/a.zip", tmp_path, "folder")) == {"a.jpg": b"2"}
+
+
+def test_an_archive_that_changed_before_it_was_unpacked_is_fetched_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    site.files["/a.zip"] = _zip(x__a_jpg=b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(fetching, "unpack", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(f"{site.url}/a.zip", tmp_path, "folder")
+    site.files["/a.zip"] = _zip(x__a_jpg=b"2")
+    assert _tree(fetch(f"{site.url}/a.zip", tmp_path, "folder")) == {"a.jpg": b"2"}
+    assert not list(tmp_path.rglob("*.zip"))
 
 
 def test_a_transfer_goes_on_where_it_broke_off(site: Site, tmp_path: Path) -> None:
@@ -175,6 +193,9 @@ def test_what_was_fetched_is_used_without_a_connection(tmp_path: Path) -> None:
     assert fetch(url, tmp_path, "folder") == folder
     with pytest.raises(UserError, match="cannot be reached"):
         fetch(url, tmp_path, "csv")
+    shutil.rmtree(folder.parent)
+    with pytest.raises(UserError, match="cannot be reached"):
+        fetch(url, tmp_path, "folder")
 
 
 def test_many_at_once_fetch_once(site: Site, tmp_path: Path) -> None:
@@ -301,6 +322,20 @@ def test_a_data_set_takes_its_own_files(
     ]
     again = open_dataset("isic2016", f"s3://{s3.bucket}/y", downloads=tmp_path / "elsewhere")
     assert again.listing_digest == data.listing_digest  # dates are those of the source
+
+
+@pytest.mark.parametrize(
+    ("table", "folder"),
+    [("ISIC_2020_Training_GroundTruth_v2.csv", "train"), ("train.csv", "jpeg/train")],
+)
+def test_a_copy_that_is_unpacked(s3: Any, tmp_path: Path, table: str, folder: str) -> None:
+    row = "image_name,patient_id,diagnosis,target\nI_0,P,nevus,0\n"
+    objects = {table: row.encode(), f"{folder}/I_0.jpg": b"1", "ISIC_2020_Test_JPEG.zip": NOISE}
+    for key, content in objects.items():
+        s3.client.put_object(Bucket=s3.bucket, Key=f"mine/{key}", Body=content)
+    data = open_dataset("isic2020", f"s3://{s3.bucket}/mine", downloads=tmp_path)
+    assert [record.path.is_file() for record in data.records if record.path] == [True]
+    assert not list(tmp_path.rglob("*Test*"))
 
 
 def test_a_folder_of_its_own_below_the_prefix(s3: Any, tmp_path: Path) -> None:

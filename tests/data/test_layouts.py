@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lesion_transfer.data.adapters import ADAPTERS, open_dataset
-from lesion_transfer.data.adapters.pictures import pictures_by_id
+from lesion_transfer.data.adapters.pictures import picture_of, pictures_by_id
 from lesion_transfer.data.dataset import Dataset, FileAdapter
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.errors import UserError
@@ -124,10 +124,10 @@ def test_derm7pt(tmp_path: Path, folder: str) -> None:
     root = tmp_path / folder
     _table(
         root / "meta" / "meta.csv",
-        "case_num,diagnosis,seven_point_score,clinic,derm,case_id,notes",
-        '1,basal cell carcinoma,0,NEL/NEL025.JPG,NEL/Nel026.jpg,NEL025,"a, b"',
-        "2,melanoma (0.76 to 1.5 mm),0,NEL/NEL027.JPG,NEL/Nel028.jpg,NEL027,",
-        "3,reed or spitz nevus,0,NEL/NEL029.JPG,NEL/Nel030.jpg,,",
+        "case_num,diagnosis,seven_point_score,location,sex,clinic,derm,case_id,notes",
+        '1,basal cell carcinoma,0,lower limbs,female,NEL/NEL025.JPG,NEL/Nel026.jpg,NEL025,"a, b"',
+        "2,melanoma (0.76 to 1.5 mm),0,back,male,NEL/NEL027.JPG,NEL/Nel028.jpg,NEL027,",
+        "3,reed or spitz nevus,0,,,NEL/NEL029.JPG,NEL/Nel030.jpg,,",
     )
     for part, line in (("train", 0), ("valid", 2), ("test", 1)):
         _table(root / "meta" / f"{part}_indexes.csv", "indexes", str(line))
@@ -138,6 +138,11 @@ def test_derm7pt(tmp_path: Path, folder: str) -> None:
         ("nel026", "NEL025", "basal_cell_carcinoma", "train"),
         ("nel028", "NEL027", "melanoma", "test"),
         ("nel030", "3", "spitz_nevus", "validation"),
+    ]
+    assert [record.stated for record in data.records] == [
+        ("", "female", "lower_limbs"),
+        ("", "male", "back"),
+        (),
     ]
     assert _all_load(data)
 
@@ -151,8 +156,11 @@ def test_derm7pt_paths_stay_inside(tmp_path: Path) -> None:
 def test_two_files_for_one_label(tmp_path: Path) -> None:
     _picture(tmp_path / "a" / "X1.jpg")
     _picture(tmp_path / "b" / "x1.png")
-    with pytest.raises(UserError, match="two files are called x1"):
-        pictures_by_id(tmp_path)
+    only = _picture(tmp_path / "b" / "y.png")
+    pictures = pictures_by_id(tmp_path)
+    assert picture_of("Y", pictures, tmp_path) == only  # what no label is for may be there twice
+    with pytest.raises(UserError, match="two files are called X1"):
+        picture_of("X1", pictures, tmp_path)
 
 
 # --- the challenges ------------------------------------------------------------------------------
@@ -239,6 +247,8 @@ def test_isic2019(tmp_path: Path) -> None:
         ("I_1_downsampled", "I_1", "squamous_cell_carcinoma", "train"),
         ("I_2", "I_2", "unknown", "test"),
     ]
+    stated = [record.stated for record in data.records]
+    assert stated == [(55.0, "female", "anterior_torso"), (), ()]
     assert _all_load(data)
     assert all(design.class_of("unknown") is None for design in LESION_DESIGNS)
 
@@ -253,13 +263,16 @@ def test_isic2019(tmp_path: Path) -> None:
 )
 def test_isic2020(tmp_path: Path, table: str, folder: str, lesion: str) -> None:
     value = "IL_1," if lesion else ""
-    header = f"image_name,patient_id,{lesion}sex,diagnosis,benign_malignant,target"
+    header = (
+        f"image_name,patient_id,{lesion}sex,age_approx,anatom_site_general_challenge,"
+        "diagnosis,benign_malignant,target"
+    )
     _table(
         tmp_path / table,
         header,
-        f"I_0,IP_7,{value}male,unknown,benign,0",
-        f"I_1,IP_7,{value}male,melanoma,malignant,1",
-        f"I_2,IP_8,{value}male,cafe-au-lait macule,benign,0",
+        f"I_0,IP_7,{value}male,45,head/neck,unknown,benign,0",
+        f"I_1,IP_7,{value}female,,,melanoma,malignant,1",
+        f"I_2,IP_8,{value},NA,NA,cafe-au-lait macule,benign,0",
     )
     for k in range(3):
         _picture(tmp_path / folder / f"I_{k}.jpg")
@@ -269,8 +282,13 @@ def test_isic2020(tmp_path: Path, table: str, folder: str, lesion: str) -> None:
         ("I_1", "IP_7", "melanoma", "train"),
         ("I_2", "IP_8", "cafe_au_lait_macule", "train"),
     ]
+    assert [record.stated for record in data.records] == [
+        (45.0, "male", "head_neck"),
+        ("", "female", ""),
+        (),
+    ]
     assert _all_load(data)
-    _table(tmp_path / table, header, f"I_0,IP_7,{value}male,nevus,malignant,1")
+    _table(tmp_path / table, header, f"I_0,IP_7,{value}male,,,nevus,malignant,1")
     with pytest.raises(UserError, match="line 2, column target: '1'"):
         open_dataset("isic2020", str(tmp_path))
 
@@ -282,7 +300,11 @@ def test_isic2020(tmp_path: Path, table: str, folder: str, lesion: str) -> None:
     ("table", "separator"), [("HAM10000_metadata.csv", ","), ("HAM10000_metadata", "\t")]
 )
 def test_ham10000(tmp_path: Path, table: str, separator: str) -> None:
-    rows = ("lesion_id,image_id,dx,dx_type", "HAM_1,I_0,bkl,histo", "HAM_1,I_1,akiec,histo")
+    rows = (
+        "lesion_id,image_id,dx,dx_type,age,sex,localization",
+        "HAM_1,I_0,bkl,histo,80.0,male,scalp",
+        "HAM_1,I_1,akiec,histo,,unknown,unknown",
+    )
     _table(tmp_path / table, *(row.replace(",", separator) for row in rows))
     _picture(tmp_path / "HAM10000_images_part_1" / "I_0.jpg")
     _picture(tmp_path / "HAM10000_images_part_2" / "I_1.jpg")
@@ -291,6 +313,7 @@ def test_ham10000(tmp_path: Path, table: str, separator: str) -> None:
         ("I_0", "HAM_1", "benign_keratosis", ""),
         ("I_1", "HAM_1", "actinic_keratosis", ""),
     ]
+    assert [record.stated for record in data.records] == [(80.0, "male", "scalp"), ()]
     assert _all_load(data)
 
 

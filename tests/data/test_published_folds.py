@@ -33,7 +33,7 @@ AD = ("a.tiff d.tiff", "b.tiff c.tiff")
 
 def _atlas(shared: Path, protocol: int) -> tuple[Path, list[str]]:
     folds = shared / "reference" / "folds"
-    rows = read_table(folds / f"protocol{protocol}.csv", ("image",))
+    rows = list(read_table(folds / f"protocol{protocol}.csv", ("image",)))
     return folds / f"protocol{protocol}.yml", [f"{row['image'].upper()}.jpg" for row in rows]
 
 

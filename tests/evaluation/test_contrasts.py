@@ -9,7 +9,6 @@ from lesion_transfer.evaluation.contrasts import (
     contrast,
     contrasts,
     duplicate_partitions,
-    points,
 )
 from lesion_transfer.evaluation.delong import delong
 from lesion_transfer.evaluation.metrics import auc
@@ -93,6 +92,11 @@ def test_what_cannot_be_tested_says_why(arms):
     assert "not tested on the same pictures in fold 1x1" in (
         contrast(whole, Evidence("C", swapped, 10)).problem
     )
+    for column, value in (("labels", 1 - whole.folds["2x1"].labels), ("groups", "one patient")):
+        fold = whole.folds["2x1"]
+        changed = Predictions(**vars(fold) | {column: np.full_like(vars(fold)[column], value)})
+        other = Evidence("C", dict(whole.folds) | {"2x1": changed}, 10)
+        assert "fold 2x1 have another class or group" in contrast(whole, other).problem
     tested = contrasts({"A": whole, "C": some, "E": arms["E"]})
     assert [bool(c.problem) for c in tested] == [True, False, True]
     assert tested[1].adjusted == tested[1].f.p, "only what was tested counts for Holm"
@@ -150,8 +154,7 @@ def test_verdicts(difference, low, high, p, better, same, text):
         posterior=Posterior(1 - same - better, same, better),
     )  # fmt: skip
     assert text in found.verdict
+    assert found.established == (p < 0.05 and (low > 0 or high < 0))
+    assert found.established == (" is better than " in text or "E scores higher" in text
+                                 or text.startswith("whether"))  # fmt: skip
     assert "equal" not in found.verdict
-
-
-def test_points():
-    assert [points(value) for value in (0.0131, -0.02, 0.0)] == ["+1.3", "−2.0", "+0.0"]

@@ -34,6 +34,33 @@ def by_definition(labels, first, second):
     return (areas[0] - areas[1]) / math.sqrt(contrast @ S @ contrast)
 
 
+OVARIAN = """
+3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0
+1.6 5.6  5 1  3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1
+4.3 7.0  4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0  4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1
+3.0 4.7  8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1
+3.2 5.1  5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1
+3.5 6.2  5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1
+3.6 6.6  5 1
+"""
+"""The patients of DeLong et al. 1988: albumin, total protein, K-G score, whether surgery helped."""
+
+
+def test_is_the_articles_own_example():
+    """Areas, standard errors and tests as SAS prints them (PROC LOGISTIC, Comparing ROC Curves)."""
+    albumin, protein, score, labels = np.array(OVARIAN.split(), float).reshape(-1, 4).T
+    labels, score = labels.astype(int), 10 - score
+    published = {(0.7366, 0.0927): albumin, (0.7258, 0.1028): score, (0.6478, 0.1000): protein}
+    for (area, error), values in published.items():
+        parts = [components(labels, values)[labels == k] for k in (0, 1)]
+        found = math.sqrt(sum(part.var(ddof=1) / len(part) for part in parts))
+        assert auc(labels, values) == pytest.approx(area, abs=5e-5)
+        assert found == pytest.approx(error, abs=5e-5)
+    for values, chi_square, p in ((albumin, 0.0127, 0.9102), (protein, 0.5554, 0.4561)):
+        test = delong(labels, values, score)
+        assert (test.value**2, test.p) == pytest.approx((chi_square, p), abs=5e-5)
+
+
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_is_delongs_definition(seed):
@@ -70,6 +97,12 @@ def test_three_class_variance_is_that_of_the_bootstrap():
 def test_equal_scores_do_not_differ():
     labels, first, _ = draw(0)
     assert delong(labels, first, 2 * first) == (0.0, 1.0)
+
+
+def test_scores_that_separate_the_classes_the_right_and_the_wrong_way():
+    labels = np.arange(10) % 2
+    assert delong(labels, labels * 1.0, -labels * 1.0) == (math.inf, 0.0)
+    assert delong(labels, -labels * 1.0, labels * 1.0) == (-math.inf, 0.0)
 
 
 def test_false_alarms_are_as_many_as_they_should_be():

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from samples import make_predictions, metrics_of
 from sklearn import metrics as reference
 
-from lesion_transfer.evaluation.metrics import auc, measure
+from lesion_transfer.evaluation.metrics import auc, measure, quadratic_kappa
 from lesion_transfer.evaluation.predictions import Predictions, confusion
 
 SEEDS = st.integers(0, 10_000)
@@ -153,6 +153,15 @@ def test_constant_scores():
     assert found["sensitivity_at_90_specificity"] == 0.0
 
 
+def test_constant_scores_of_three_classes():
+    fold = make_predictions(3)
+    same = np.full_like(fold.probabilities, 1 / 3)
+    found = metrics_of(Predictions(**vars(fold) | {"decision": same, "probabilities": same}))
+    assert {value for name, value in found.items() if name.startswith("auc")} == {0.5}
+    assert found["balanced_accuracy"] == pytest.approx(1 / 3), "ties go to the first class"
+    assert found["sensitivity_benign"] == 1.0
+
+
 def test_scores_that_are_not_numbers():
     fold = make_predictions(2)
     decision = fold.decision.copy()
@@ -186,3 +195,16 @@ def test_confusion_is_scikit_learns(K):
     truth = np.concatenate([fold.labels for fold in folds])
     guess = np.concatenate([fold.predicted for fold in folds])
     assert_array_equal(confusion(folds), reference.confusion_matrix(truth, guess))
+
+
+def test_kappa_counts_the_steps_between_levels():
+    truth, answers = np.array([0, 0, 1, 2, 2, 3]), np.array([0, 1, 1, 2, 3, 0])
+    observed = np.mean((truth - answers) ** 2)
+    by_chance = np.mean((truth[:, None] - answers) ** 2)
+    assert quadratic_kappa(truth, answers, 5) == pytest.approx(1 - observed / by_chance)
+
+
+def test_a_level_without_a_picture_is_still_a_step():
+    truth, answers = np.array([0, 0, 1, 1, 4]), np.array([0, 1, 1, 4, 4])
+    expected = 1 - np.mean((truth - answers) ** 2) / np.mean((truth[:, None] - answers) ** 2)
+    assert quadratic_kappa(truth, answers, 5) == pytest.approx(expected)

@@ -464,6 +464,21 @@ def test_names_become_backbones(file: Path):
     assert (network.name, network.feature_layer, network.scaling) == ("my_net", "hidden", "unit")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "ResNet50", "input_scaling": "unit"},
+        {"name": "vgg_m", "input_scaling": "none"},
+        {"name": "small_vgg", "feature_layer": "conv3"},
+    ],
+    ids=str,
+)
+def test_what_a_backbone_does_not_take_is_refused_and_not_ignored(given: dict[str, str]):
+    (parameter,) = given.keys() - {"name"}
+    with pytest.raises(UserError, match=f"{parameter}={given[parameter]}"):
+        resolve_backbone(protocols.Backbone(**given))
+
+
 @pytest.mark.parametrize("name", ["vgg_f", "resnet50", "__name__", ""])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str):
     with pytest.raises(UserError, match="no such network, and no such file") as raised:

@@ -1,9 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
 from lesion_transfer.evaluation.risk import Reliability, net_benefit
-from lesion_transfer.reporting.forest import forest_figure, forest_rows
+from lesion_transfer.reporting.forest import ForestRow, forest_figure, forest_rows
 from lesion_transfer.reporting.risk_figures import (
     THRESHOLDS,
     decision_figure,
@@ -22,6 +24,25 @@ def folds(arms):
 
 def texts(figure):
     return [text.get_text() for text in figure.texts]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "imagenet+retinopathy, fine-tuned",
+        "isic2017, efficientnet_lite0_imagenet, 128 px, modern",
+        f"{'a_long_name_' * 4}, vgg_m, modern+epochs=100",
+    ],
+)
+def test_forest_labels_stay_beside_the_plot_and_apart(table, note):
+    cell = forest_rows(table, TWO)[0].cell
+    figure = forest_figure([ForestRow("E", note, cell), ForestRow("F", note, cell)])
+    plot = figure.axes[0].get_window_extent()
+    boxes = [text.get_window_extent() for text in figure.texts if text.get_position()[0] == 0]
+    assert len(boxes) == 4
+    assert plot.width > 100
+    assert all(box.x1 <= plot.x0 for box in boxes)
+    assert boxes[1].y0 >= boxes[2].y1, "the first arm's note ends above the second arm's name"
 
 
 def test_forest_shows_cells(table):
@@ -59,7 +80,8 @@ def test_reliability_is_of_all_folds(folds):
         np.concatenate([fold.probabilities[:, 1] for fold in folds["A"]]),
     )
     drawn = axes.lines[1].get_xydata()
-    expected = np.column_stack([pooled.predicted, pooled.observed])[pooled.count >= 10]
+    assert len({image for fold in folds["A"] for image in fold.images}) * 5 == pooled.count.sum()
+    expected = np.column_stack([pooled.predicted, pooled.observed])[pooled.count >= 10 * 5]
     np.testing.assert_allclose(drawn, expected)
 
 
@@ -88,6 +110,28 @@ def test_svg_is_the_same_twice_and_escapes_its_label(folds):
     assert first == second
     assert 'aria-label="a &lt;b&gt;"' in first
     assert "<metadata" not in first
+
+
+def test_figures_of_one_width_have_one_scale(folds, table):
+    figures = [
+        roc_panels({"A": folds["A"]}),
+        roc_panels(folds),
+        reliability_panels(folds),
+        decision_figure(folds),
+        forest_figure(forest_rows(table, TWO)),
+    ]
+    widths = [
+        float(re.search(r'viewBox="0 0 ([\d.]+) ', figure_svg(each, "")).group(1))
+        for each in figures
+    ]
+    assert widths == pytest.approx([widths[0]] * 5, rel=0.02)
+
+
+def test_the_label_of_one_panel_is_below_it(folds):
+    figure = roc_panels({"A": folds["A"]})
+    (axes,) = figure.axes
+    assert figure.texts[0].get_position()[0] == pytest.approx(axes.get_position().x0
+        + axes.get_position().width / 2)  # fmt: skip
 
 
 def test_an_empty_figure_can_be_written():

@@ -80,6 +80,13 @@ def test_contact_sheet(n):
     assert figures.figure_png(figure).startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("pairs", [1, 4, 7, 16])
+def test_pairs_are_not_divided_between_rows(pairs):
+    images = np.zeros((2 * pairs, 16, 16, 3), dtype=np.uint8)
+    bottoms = [axes.get_position().y0 for axes in figures.contact_sheet(images, together=2).axes]
+    np.testing.assert_allclose(bottoms[::2], bottoms[1::2])
+
+
 def test_equal_figures_are_equal_files(fold):
     first, second = (figures.figure_png(roc.roc_figure(*fold, "ab")) for _ in range(2))
     assert first == second

@@ -1,14 +1,18 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import confusion_matrix
 
-from lesion_transfer.evaluation.contrasts import contrasts, points
+from lesion_transfer.evaluation.contrasts import Evidence, contrasts
 from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.reporting.frames import (
     CONTRAST_COLUMNS,
     METRIC_COLUMNS,
+    answer_frame,
     contrast_frame,
     metric_frame,
     metric_name,
@@ -22,6 +26,7 @@ from lesion_transfer.reporting.page import (
     p_value,
     share,
 )
+from lesion_transfer.reporting.render import percent, signed
 from lesion_transfer.reporting.sections import section, side_by_side
 
 VOID = {"meta", "br", "wbr", "img"}
@@ -113,11 +118,34 @@ def test_the_matrix_has_every_pair_and_the_ps_of_the_declared_ones(page, table, 
     }
     assert [len(cells) for cells in rows.values()] == [3, 3, 3]
     a, e = (table.cells[TWO, model].mean for model in "AE")
-    assert points(e - a) in rows["E"][0]
-    assert points(a - e) in rows["A"][2]
+    assert signed(e - a) in rows["E"][0]
+    assert signed(a - e) in rows["A"][2]
     assert rows["A"][0] == "<td></td>"
     tested = made.contrasts.set_index(["design", "first", "second"])["f_p_holm"]
     assert f"p {p_value(tested[TWO, 'A', 'E'])}".replace("<", "&lt;") in rows["A"][2]
+
+
+def test_says_what_images_are_taken_for(page, arms, made):
+    fold = arms[TWO]["E"].folds.values()
+    truth = np.concatenate([each.labels for each in fold])
+    called = np.concatenate([each.predicted for each in fold])
+    share = confusion_matrix(truth, called, normalize="true")
+    table = page[page.index('<table class="answers">') :]
+    rows = re.search(r"<b>E</b>.*?benign(.*?)</tr>.*?melanoma(.*?)</tr>", table, re.DOTALL).groups()
+    shown = [[int(cell) for cell in re.findall(r">(\d+)</td>", row)] for row in rows]
+    assert shown == [[int(f"{100 * cell:.0f}") for cell in row] for row in share]
+    answers = made.answers.set_index(["design", "model", "class", "answer"])["share"]
+    assert answers[TWO, "E", "melanoma", "benign"] == pytest.approx(share[1, 0])
+
+
+def test_a_class_without_images_has_no_answers(arms):
+    some = arms[TWO]["A"]
+    folds = {
+        name: replace(fold, labels=np.zeros_like(fold.labels)) for name, fold in some.folds.items()
+    }
+    frame = answer_frame({TWO: {"A": Evidence("A", folds, 10)}}).set_index(["class", "answer"])
+    assert frame.loc["benign", "share"].sum() == pytest.approx(1)
+    assert frame.loc["melanoma", "share"].isna().all()
 
 
 def test_equal_evidence_gives_equal_pages(table, arms, made):
@@ -144,9 +172,13 @@ def test_frames_hold_the_numbers(arms):
 
 def test_tables_side_by_side(table):
     assert side_by_side([table]) == ()
-    both = side_by_side([table, table])
+    both = side_by_side([table, replace(table, protocol="other", image_size=96)])
     assert [panel.design for panel in both] == [TWO, THREE]
-    assert both[0].svg.count("synthetic · small_vgg · demo") == 6
+    assert both[0].svg.count(">96 px, other<") == both[0].svg.count(
+        f">{table.image_size} px, demo<"
+    )
+    assert both[0].svg.count(">96 px, other<") == 3
+    assert "small_vgg" not in both[0].svg, "only what tells the tables apart is said"
 
 
 def test_words():
@@ -178,3 +210,13 @@ def test_latex_is_balanced_and_escaped(table):
     columns = re.search(r"\\begin{tabular}{(l+r+)}", text).group(1)
     (row,) = [line for line in text.splitlines() if line.startswith("E &")]
     assert row.count("&") == len(columns) - 1
+    assert "re-impl." in text
+    for cell in (cell for (_, name), cell in table.cells.items() if name == "E"):
+        assert percent(cell.reimplementation) in row
+
+
+def test_who_chose_the_comparisons_is_said(made, page):
+    assert "Comparisons chosen before the results were seen" in page
+    asked = html([replace(made, reference="E")])
+    assert "chosen before the results were seen." in asked
+    assert "Comparisons chosen before" not in asked

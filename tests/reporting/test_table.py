@@ -97,6 +97,12 @@ def test_other_designs_have_only_their_models_and_nothing_published():
     assert "paper" not in markdown(found) + shown(found, 120) + page(found)
 
 
+def test_models_that_were_not_asked_for_have_no_row():
+    (found,) = results_tables(pd.DataFrame([arm("D")]), letters=("D", "E"))
+    assert [row.name for row in found.models] == ["D", "E"]
+    assert found.found == ("D",)
+
+
 def test_says_what_is_not_comparable():
     same = table(arm(dataset="atlas", backbone="vgg_m", image_size=224))
     assert same.comparable
@@ -143,8 +149,9 @@ def test_terminal_fits_and_hides_what_does_not():
 
 def test_markdown_cells():
     text = markdown(table(arm("E"), arm("D", mean=0.7, n_folds=4)))
-    assert "| 70.0 ± 1.2 (4/10) | 77.9 | −7.9 | 76.1 |" in text
-    assert "| – | 75.7 | – | 60.7 |" in text
+    assert "| 70.0 ± 1.2 (67.0–73.0) 4/10 | 77.9 (−7.9) | 76.1 (−6.1) |" in text
+    assert "| 82.5 ± 1.2 (79.5–85.5) | 80.9 (+1.6) |" in text
+    assert "| – | 75.7 | 60.7 |" in text
     odd = markdown(table(arm(dataset="a|b<c>")))
     assert r"a\|b\<c\>" in odd
 

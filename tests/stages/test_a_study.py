@@ -1,5 +1,6 @@
 """A whole study, on drawn pictures of 16 pixels, and what its runs hold."""
 
+import platform
 from datetime import UTC, datetime, timedelta
 
 import keras
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from lesion_transfer.checkout import checkout
 from lesion_transfer.data.store import open_store
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.bootstrap import intervals, replicates
@@ -15,7 +17,8 @@ from lesion_transfer.evaluation.metrics import auc, fold_metrics
 from lesion_transfer.evaluation.predictions import Predictions
 from lesion_transfer.models.fold_model import compose
 from lesion_transfer.stages.compare import Comparison, compare
-from lesion_transfer.stages.requests import CompareRequest, StudyRequest
+from lesion_transfer.stages.compare_request import CompareRequest
+from lesion_transfer.stages.requests import StudyRequest
 from lesion_transfer.stages.study import study
 from lesion_transfer.tracking import Kind, Tag
 
@@ -106,17 +109,60 @@ def test_compare_takes_a_selection(home, tmp_path):
     assert {model for (_, model), cell in table.cells.items() if cell.n_folds} == {"A", "D"}
 
 
+@pytest.mark.parametrize("selection", [{"seed": 0}, {"image_size": 16}, {"protocol": "tiny,x"}])
+def test_compare_finds_what_is_asked_for(home, studied, selection: dict, tmp_path):
+    assert compare(CompareRequest(out=tmp_path, **selection)).tables == studied.tables
+
+
+@pytest.mark.parametrize(
+    "selection", [{"seed": 1}, {"image_size": 224}, {"backbone": "vgg_m"}, {"models": "F"}], ids=str
+)
+def test_compare_leaves_out_what_is_not_asked_for(home, studied, selection: dict, tmp_path):
+    with pytest.raises(UserError, match="no complete fold"):
+        compare(CompareRequest(out=tmp_path, **selection))
+
+
+def test_the_report_says_what_is_missing_and_how_to_fill_it(home, studied: Comparison):
+    page = (studied.files[0].parent / "results.html").read_text()
+    assert "mlflow run . -e evaluate -P target=synthetic" in page
+    assert "-P source=retinopathy -P finetune=true" in page  # model C
+    assert "-P seed=0" in page
+
+
+def test_the_report_says_which_code_and_data_it_comes_from(home, studied: Comparison):
+    page = (studied.files[0].parent / "results.html").read_text()
+    (data,) = {run.data.tags[Tag.DATA_DIGEST] for run in home.runs(Kind.FOLD)}
+    assert f"synthetic {data[:16]}" in page
+    assert f"Python {platform.python_version()}, mlflow " in page
+    clone = checkout()
+    if clone is not None:
+        for run in home.runs(Kind.FOLD):
+            assert run.data.tags["mlflow.source.git.commit"] == clone.commit
+            assert (Tag.CODE_CHANGED in run.data.tags) == clone.changed
+        assert f"{clone.commit[:12]}{' with changes' if clone.changed else ''}" in page
+
+
 @pytest.mark.parametrize("selection", [{"dataset": "isic2017"}, {"dataset": "it's"}], ids=str)
 def test_compare_says_that_there_is_nothing(home, selection: dict[str, str], tmp_path):
     with pytest.raises(UserError, match="no complete fold on sqlite") as raised:
         compare(CompareRequest(out=tmp_path, **selection))
     assert selection["dataset"] in raised.value.problem
+    assert raised.value.expected == "dataset=synthetic"
 
 
 def test_compare_says_what_cannot_be_compared_with(home, tmp_path):
-    with pytest.raises(UserError, match="reference=C: no such model") as raised:
+    with pytest.raises(UserError, match="reference=C: no table has") as raised:
         compare(CompareRequest(out=tmp_path, reference="C"))
     assert raised.value.expected == "one of A, B, D, E"
+
+
+def test_compare_shows_the_models_that_were_asked_for(home, tmp_path):
+    found = compare(CompareRequest(out=tmp_path, models="D,E", reference="E"))
+    assert [row.name for row in found.tables[0].models] == ["D", "E"]
+    page = (tmp_path / "results.html").read_text()
+    assert "<dt>asked for</dt><dd>models=D,E</dd>" in page
+    assert "What is missing" not in page
+    assert "Every other model against E" in page
 
 
 def test_compare_leaves_out_what_is_older(home, tmp_path):
@@ -321,7 +367,7 @@ def test_an_arm_sums_its_folds_up(home, model: str):
     card = home.artifact(arm, "model_card.md").read_text()
     assert all(f"{100 * score:.1f}" in card for score in scores)
     assert ("stand-in" in card) == (model in "DE")
-    for name in ("roc.png", "confusion.png"):
+    for name in ("roc.png", "confusion.png", "reliability.png", "decision.png"):
         assert home.artifact(arm, name).read_bytes().startswith(b"\x89PNG")
 
 

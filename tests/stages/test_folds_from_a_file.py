@@ -8,8 +8,8 @@ import yaml
 
 from lesion_transfer.data.adapters import open_dataset
 from lesion_transfer.errors import UserError
-from lesion_transfer.stages.arm import plan
 from lesion_transfer.stages.folds import evaluate
+from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.stages.workspace import workspace
 from lesion_transfer.study import Fold
@@ -50,6 +50,11 @@ def test_a_fold_is_trained_and_tested_on_the_files_halves(world, file):
     assert LEFT_OUT not in set(split["image_id"])
     run = world.client.get_run(result.folds[0].run_id)
     assert run.data.params["folds_file"] == "folds.yml"
+    table = pd.read_csv(world.artifact(result.run_id, "fold_balance.csv"))
+    used = set(result.planned.ids)  # by the design
+    counts = table.groupby(["fold", "part"])["images"].sum()
+    assert counts["2x1", "train"] == counts["2x2", "test"] == len(used & set(listed[:200]))
+    assert counts["3x1", "test"] == len(used & set(listed[2::3]))
 
 
 def test_results_on_a_file_are_never_those_on_other_folds(world, file):

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from lesion_transfer.stages.arm import PlannedArm, plan
+from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.folds import run_arm
+from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.stages.workspace import workspace
 from lesion_transfer.study import Fold

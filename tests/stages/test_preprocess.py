@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from lesion_transfer.data.adapters import open_dataset
+from lesion_transfer.data.remote import pull_store
 from lesion_transfer.errors import UserError
 from lesion_transfer.stages.preprocess import PreparedData, preprocess
 from lesion_transfer.stages.requests import PreprocessRequest
@@ -120,6 +121,21 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     boto3.client("s3").create_bucket(Bucket="stores")
     yield "s3://stores/ours"
     server.stop()
+
+
+def test_a_store_that_was_here_first_is_pushed_once_and_then_only_read(
+    world: Any, photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = preprocess(_request(world, photos, cache=tmp_path)).store
+    preprocess(_request(world, photos, cache=tmp_path, store_uri=bucket))
+    pushed = pull_store(bucket, store.digest, tmp_path / "there")
+    assert pushed.digest == store.digest
+
+    def denied(*arguments: object) -> None:
+        raise AssertionError("written again")
+
+    monkeypatch.setattr("lesion_transfer.data.remote._Remote.write", denied)
+    preprocess(_request(world, photos, cache=tmp_path, store_uri=bucket))
 
 
 def test_another_machine_takes_the_store_from_s3(

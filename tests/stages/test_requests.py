@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.requests import (
     ENTRY_POINTS,
-    CompareRequest,
     EvaluateRequest,
     ExtractRequest,
     FinetuneRequest,
@@ -101,7 +101,7 @@ def test_out_of_range(wrong):
 def test_source_and_finetune_make_the_model(letter):
     model = MODELS[letter]
     request = EvaluateRequest(source=str(model.source), finetune=model.finetune)
-    assert request.model.letter == letter
+    assert request.pair.letter == letter
 
 
 @pytest.mark.parametrize("request_type", [PretrainRequest, ExtractRequest])
@@ -116,7 +116,7 @@ def test_a_wrong_chain(request_type, source):
 
 def test_the_study_is_every_design_and_model():
     arms = StudyRequest(folds="1x1", seed=5, cache="/c").arms()
-    assert [(arm.design, arm.model.letter) for arm in arms] == [
+    assert [(arm.design, arm.pair.letter) for arm in arms] == [
         (design, letter) for design in LESION_DESIGNS for letter in MODELS
     ]
     assert {(arm.folds, arm.seed, str(arm.cache)) for arm in arms} == {("1x1", 5, "/c")}

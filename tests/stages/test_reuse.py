@@ -7,17 +7,24 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.stages import extract as stages_extract
+from lesion_transfer.stages import finetune as stages_finetune
 from lesion_transfer.stages.folds import evaluate, extract, finetune
 from lesion_transfer.stages.requests import EvaluateRequest, StudyRequest
 from lesion_transfer.stages.study import study
 from lesion_transfer.study import Design
 from lesion_transfer.tracking import Kind, Tag
+from lesion_transfer.training.checkpoint import Checkpoint
+from lesion_transfer.training.loop import Trainer
 
 
 @pytest.fixture
@@ -77,6 +84,46 @@ def test_another_svm_grid_uses_the_networks_and_features_that_are_there(fresh):
         assert fresh.artifact(run, "model/model.keras").is_file()
     after = described(fresh.runs())
     assert {key: after[key] for key in before} == before
+
+
+def test_a_networks_own_softmax_can_be_the_head(fresh):
+    """From a network that is there, and from one trained now: the same, but for C."""
+    svm = evaluate(arm(fresh))
+    softmax = fresh.protocol("tiny_softmax", lambda text: text.replace("2}", "2, head: softmax}"))
+    later = evaluate(arm(fresh, protocol=softmax))
+    anew = evaluate(arm(fresh.enter(f"{fresh.experiment}_anew"), protocol=softmax))
+    fresh.enter(fresh.experiment)
+    for old, reused, trained in zip(svm.folds, later.folds, anew.folds, strict=True):
+        assert epochs_logged(fresh, reused.run_id) == 0
+        assert epochs_logged(fresh, trained.run_id) == 2
+        found, again, others = (
+            pd.read_parquet(fresh.artifact(fold.run_id, "predictions.parquet"))
+            for fold in (reused, trained, old)
+        )
+        pd.testing.assert_frame_equal(found, again)
+        assert found["decision_melanoma"].corr(others["decision_melanoma"]) < 0.9999
+        classifier = pd.read_parquet(fresh.artifact(reused.run_id, "model/classifier.parquet"))
+        table = pd.read_parquet(fresh.artifact(old.run_id, "features/features.parquet"))
+        features = np.stack(table.set_index("image_id").loc[found["image_id"], "feature"])
+        logits = features @ classifier.to_numpy()[:-1] + classifier.to_numpy()[-1]
+        assert_allclose(found["decision_melanoma"], logits[:, 1] - logits[:, 0], atol=1e-4)
+        metrics = fresh.client.get_run(reused.run_id).data.metrics
+        assert metrics["fold_model_error"] < 1e-4
+        assert "C" not in metrics
+    artifacts = fresh.client.get_run(svm.folds[0].run_id).info.artifact_uri
+    (Path(artifacts.removeprefix("file://")) / "model/classifier.parquet").unlink()
+    other = fresh.protocol("tiny_other", lambda text: text.replace("2}", "2, head: softmax}"))
+    with pytest.raises(UserError, match="holds the network of fold 1x1 without the classifier"):
+        evaluate(arm(fresh, protocol=other))
+
+
+def test_a_frozen_network_has_no_softmax(fresh):
+    softmax = fresh.protocol("tiny_softmax", lambda text: text.replace("2}", "2, head: softmax}"))
+    with pytest.raises(UserError, match="frozen model B has no softmax"):
+        evaluate(retinas(fresh, protocol=softmax))
+    with pytest.raises(UserError, match="frozen model D has no softmax"):
+        study(StudyRequest(**fresh.options(protocol=softmax, models="C,D")))
+    assert fresh.runs(complete=False) == [], "found out before anything is trained"
 
 
 @pytest.mark.slow
@@ -171,6 +218,11 @@ def test_a_frozen_network_cannot_be_fine_tuned(fresh):
 # --- force ---------------------------------------------------------------------------------------
 
 
+def test_a_network_trained_anew_is_not_said_to_be_an_earlier_runs(fresh):
+    said = [finetune(arm(fresh, folds="1x1", force=force)).folds[0].reused for force in (0, 0, 1)]
+    assert said == [False, True, False]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [arm, retinas])
 def test_force_computes_anew_and_leaves_one_complete_run_per_key(fresh, make):
@@ -218,6 +270,33 @@ def test_a_native_design_of_five_levels_is_evaluated(fresh):
 
 
 # --- killed --------------------------------------------------------------------------------------
+
+
+def test_a_training_is_not_done_again_where_a_fold_is_killed_after_it(
+    fresh, monkeypatch: pytest.MonkeyPatch
+):
+    """The network is safe in the checkpoint until it is logged."""
+
+    def killed(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    request = arm(fresh, folds="1x1", seed=11)
+    saved = partial(Checkpoint, every_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(stages_finetune, "Checkpoint", saved)
+        patch.setattr(stages_extract, "write_features", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(request)
+    (fold,) = fresh.runs(Kind.FOLD, complete=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", killed)  # no epoch is trained
+        (done,) = evaluate(request).folds
+    assert done.run_id == fold.info.run_id
+    assert epochs_logged(fresh, done.run_id) == 2
+    straight = evaluate(arm(fresh.enter(f"{fresh.experiment} at once"), folds="1x1", seed=11))
+    assert done.auc == straight.folds[0].auc
+    assert not list((fresh.folder / "cache" / "checkpoints").iterdir())
+
 
 RUN = """
 import sys

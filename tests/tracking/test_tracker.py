@@ -211,7 +211,7 @@ def test_a_param_keeps_its_first_value(tracker: Tracker):
 
 
 def test_a_search_gives_every_page_oldest_first(tracker: Tracker, monkeypatch):
-    monkeypatch.setattr("lesion_transfer.tracking.tracker.PAGE", 2)
+    monkeypatch.setattr("lesion_transfer.tracking.reading.PAGE", 2)
     ids = []
     for number in range(5):
         with tracker.open(unit(f"k{number}", identity={"a": "yes"})) as run:
@@ -420,14 +420,15 @@ def test_a_result_that_is_there_moves_into_the_handed_over_run(
 
 
 def test_what_refers_to_a_run_follows_its_move(tracker: Tracker, later: Tracker, handed: str):
+    references = (Tag.NETWORK_RUN, Tag.FEATURES_RUN, Tag.MODEL_RUN)
     with tracker.open(unit()) as network:
         network.complete()
     with tracker.open(unit("user")) as user:
-        user.tags({Tag.NETWORK_RUN: network.id, Tag.FEATURES_RUN: network.id})
+        user.tags(dict.fromkeys(references, network.id))
         user.complete()
     assert later.find("k", adopt=True).id == handed
     tags = later.find("user").tags
-    assert (tags[Tag.NETWORK_RUN], tags[Tag.FEATURES_RUN]) == (handed, handed)
+    assert [tags[reference] for reference in references] == [handed] * len(references)
 
 
 def test_a_long_history_moves_too(

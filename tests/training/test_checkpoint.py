@@ -3,6 +3,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from test_loop import data, network, same, spec
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import Augmentation
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.checkpoint import Checkpoint
@@ -73,14 +74,49 @@ def test_short_trainings_write_none_and_remove_is_content_with_that(tmp_path):
     assert checkpoint.load() is None
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_named(tmp_path, kept: float):
+    path = tmp_path / "training.npz"
+    Trainer(network(), 2, spec(epochs=1)).fit(
+        network().get_weights(), *data(), 0, checkpoint=Checkpoint(path, every_seconds=0)
+    )
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(UserError, match=rf"{path.name} cannot be read") as error:
+        Checkpoint(path).load()
+    assert "delete it" in error.value.next_step
+
+
 def test_training_stops_when_patience_is_at_an_end():
     trainer = Trainer(network(), 2, spec(epochs=30, learning_rate=0.2, patience=2))
     done = trainer.fit(network().get_weights(), *data(noise=120), 0)
     assert len(done.history) == done.best_epoch + 2 < 30
 
 
+def test_a_training_that_was_at_its_end_stays_there(tmp_path):
+    """It may be killed after its last epoch, before its network is logged."""
+    fits, epochs = [], []
+    for _ in range(2):
+        trainer = Trainer(network(), 2, spec(epochs=30, learning_rate=0.2, patience=2))
+        checkpoint = Checkpoint(tmp_path / "training.npz", every_seconds=0)
+        fits.append(
+            trainer.fit(
+                network().get_weights(),
+                *data(noise=120),
+                0,
+                lambda number, metrics: epochs.append(number),
+                checkpoint,
+            )
+        )
+    assert fits[0].history.equals(fits[1].history)
+    assert epochs == fits[0].history["epoch"].tolist()
+
+
+@pytest.mark.parametrize("ema", [None, 0.6])
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
-def test_accumulated_gradients_make_the_step_of_a_larger_batch(layer_decay: float):
+def test_accumulated_gradients_make_the_step_of_a_larger_batch(
+    layer_decay: float, ema: float | None
+):
     training, validation = data()
     training = Examples(training.images, training.rows[:64], training.labels[:64])
     weights = []
@@ -90,6 +126,7 @@ def test_accumulated_gradients_make_the_step_of_a_larger_batch(layer_decay: floa
             batch_size=batch_size,
             accumulate=accumulate,
             layer_decay=layer_decay,
+            ema=ema,
             optimizer="sgd",
             learning_rate=0.05,
             momentum=0.5,

@@ -210,6 +210,20 @@ def test_a_loss_that_is_no_number_stops_the_training():
     assert "learning_rate" in error.value.next_step
 
 
+def test_so_does_a_last_step_that_ruins_the_network():
+    """Its own loss is still a number, and no step comes after it."""
+    ruin = {"optimizer": "sgd", "learning_rate": 1e30, "epochs": 1, "batch_size": 128}
+    with pytest.raises(TrainingDivergedError, match="no longer numbers after epoch 1"):
+        fit(Trainer(network(), 2, spec(**ruin)))
+
+
+def test_a_ruined_network_leaves_no_trace_in_the_next_average():
+    trainer = Trainer(network(), 2, spec(epochs=2, ema=0.7))
+    _, expected = fit(trainer, 3)
+    trainer.model.set_weights([np.full_like(w, np.nan) for w in trainer.model.get_weights()])
+    assert same(fit(trainer, 3)[1], expected)
+
+
 # --- averaged weights ----------------------------------------------------------------------------
 
 
@@ -262,6 +276,16 @@ def test_frozen_batch_normalisation_keeps_statistics_and_weights(frozen: bool):
     assert not np.array_equal(
         start.get_layer("hidden").get_weights()[0], named(trainer, "hidden")[0]
     )
+
+
+def test_layers_that_a_file_was_saved_with_as_frozen_are_trained():
+    image = keras.Input((SIDE, SIDE, 3))
+    inner = network()
+    inner.trainable = False
+    frozen = keras.Model(image, inner(image))
+    start = frozen.get_weights()
+    _, weights = fit(Trainer(frozen, 2, spec(epochs=1)), 0, start)
+    assert not any(np.array_equal(one, other) for one, other in zip(start, weights, strict=True))
 
 
 def test_freezing_reaches_nested_networks():

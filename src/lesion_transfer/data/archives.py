@@ -31,6 +31,7 @@ _DAMAGED = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
+    UnicodeDecodeError,  # names that are not in the encoding they say
     NotImplementedError,  # a compression that zipfile does not know
     OSError,  # a broken gzip stream; names that are file and folder at once, or too long
 )
@@ -136,7 +137,8 @@ def _opened(archive: Path) -> Iterator[Iterator[_Member]]:
     try:
         if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as opened:
-                _check_room(archive, sum(info.file_size for info in opened.infolist()))
+                needed = sum(info.file_size for info in opened.infolist())
+                require_room(archive.name, archive.parent, needed)
                 yield _zip_members(opened)
         else:
             with tarfile.open(archive) as tar:
@@ -188,18 +190,20 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
         )
 
 
-def _check_room(archive: Path, needed: int) -> None:
-    free = shutil.disk_usage(archive.parent).free
+def require_room(what: str, folder: Path, needed: int) -> None:
+    """See that a folder's disk has room for so many bytes.
+
+    Raises
+    ------
+    UserError
+        It has not; the message says how much it has.
+    """
+    free = shutil.disk_usage(folder).free
     if needed > free:
-        raise no_room(archive.name, archive.parent, needed, free)
-
-
-def no_room(what: str, folder: Path, needed: int, free: int) -> UserError:
-    """Return the error that says how much room is missing."""
-    return UserError(
-        f"{what} needs {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free",
-        next_step="make room, or choose another folder with cache=<path>",
-    )
+        raise UserError(
+            f"{what} needs {needed / 1e9:.3g} GB in {folder}, where {free / 1e9:.3g} GB are free",
+            next_step="make room, or choose another folder with cache=<path>",
+        )
 
 
 def _refused(archive: Path, reason: str) -> UserError:

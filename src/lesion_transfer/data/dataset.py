@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os.path
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Dataset:
     """
 
     name: str
-    records: tuple[ImageRecord, ...]
+    records: Sequence[ImageRecord]
     listing_digest: str
     load: Callable[[ImageRecord], RGB]
     shows: Shows = "lesion"
@@ -72,6 +73,8 @@ class FileAdapter:
     downloads
         The files' official names on the servers of their owner; a remote ``data_root`` is asked
         for these (and what they unpack to) alone. Empty: for all it has.
+    unpacked
+        What a copy of them on a server of one's own may be called besides; not asked for.
     own_name
         True where every ``data_root`` is another data set, named after its folder or file.
     shows
@@ -84,6 +87,7 @@ class FileAdapter:
     obtain: str = ""
     requires: tuple[str, ...] = ()
     downloads: tuple[str, ...] = ()
+    unpacked: tuple[str, ...] = ()
     own_name: bool = False
     shows: Shows = "lesion"
 
@@ -141,15 +145,13 @@ def load_file(record: ImageRecord) -> RGB:
     return decode(record.path)
 
 
-def listing_digest(name: str, records: Sequence[ImageRecord], folder: Path) -> str:
+def listing_digest(name: str, records: Iterable[ImageRecord], folder: Path) -> str:
     """Digest the labels and every file's path below ``folder``, size and modification time."""
-    return digest(
-        name,
-        [
-            (r.image_id, r.group_id, r.diagnosis, r.split, *_file_state(r.path, folder))
-            for r in records
-        ],
-    )
+    total = hashlib.sha256(digest(name).encode())
+    for r in records:
+        state = *_file_state(r.path, folder), *r.stated
+        total.update(digest(r.image_id, r.group_id, r.diagnosis, r.split, *state).encode())
+    return total.hexdigest()
 
 
 def _file_state(path: Path | None, folder: Path) -> tuple[str, int, int]:
@@ -159,5 +161,7 @@ def _file_state(path: Path | None, folder: Path) -> tuple[str, int, int]:
     try:
         state = path.stat()
     except OSError:  # a labelled image without a file: rejected later, with its reason
+        return relative, -1, -1
+    if not os.access(path, os.R_OK):  # rejected too; once it may be read, it is another listing
         return relative, -1, -1
     return relative, state.st_size, state.st_mtime_ns

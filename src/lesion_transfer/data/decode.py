@@ -118,7 +118,8 @@ def decode_bytes(content: bytes, at_least: int | None = None) -> Decoded:
                 raise BadImage(f"{image.width}×{image.height} pixels are too many")
             if image.format in ("JPEG", "MPO"):
                 return _jpeg(content, image, at_least)
-            return Decoded(_to_rgb(ImageOps.exif_transpose(image)))
+            ImageOps.exif_transpose(image, in_place=True)  # else it copies what is upright, too
+            return Decoded(_to_rgb(image))
     except (BadImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -142,13 +143,15 @@ def _jpeg(content: bytes, header: Image.Image, at_least: int | None) -> Decoded:
 
 
 def _to_rgb(image: Image.Image) -> RGB:
+    """Convert it with as few copies as may be: one of the largest picture has 360 MB."""
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image).astype(np.uint32) // 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise BadImage("32-bit pixels, whose range is unknown")
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
-        image = Image.alpha_composite(white, layer)
-    return np.array(image.convert("RGB"))
+        white.alpha_composite(layer)
+        image = white
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

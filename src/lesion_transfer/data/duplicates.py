@@ -34,9 +34,9 @@ def find_duplicates(index: pd.DataFrame, fingerprints: Fingerprints) -> pd.DataF
     fingerprints
         Of its pictures, in the same order.
     """
-    _, first = np.unique(index["pixels_sha256"].to_numpy(str), return_index=True)
-    row_of = dict(zip(index["pixels_sha256"].iloc[first], first.tolist(), strict=True))
-    representative = index["pixels_sha256"].map(row_of).to_numpy(np.int64)
+    codes, _ = pd.factorize(index["pixels_sha256"])
+    _, first = np.unique(codes, return_index=True)
+    representative = first[codes]
     copies = np.flatnonzero(representative != np.arange(len(index)))
     exact = np.stack([representative[copies], copies], axis=1)
     hashes = np.zeros_like(fingerprints.hashes)  # a copy is similar to none
@@ -64,15 +64,16 @@ def find_duplicates(index: pd.DataFrame, fingerprints: Fingerprints) -> pd.DataF
     return table.sort_values(["image_id", "other_id"], ignore_index=True)
 
 
-def merged_groups(index: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
+def merged_groups(index: pd.DataFrame, duplicates: pd.DataFrame) -> pd.Series:
     """Return each picture's group once duplicates share one: the first id of those that merge."""
-    groups, numbers = np.unique(index["group_id"].to_numpy(str), return_inverse=True)
-    number_of = dict(zip(index["image_id"], numbers.tolist(), strict=True))
+    numbers, groups = pd.factorize(index["group_id"], sort=True)
+    twice = index["image_id"].isin(pd.concat([duplicates["image_id"], duplicates["other_id"]]))
+    number_of = dict(zip(index["image_id"][twice], numbers[twice].tolist(), strict=True))
     ends = [
-        np.array([number_of[image] for image in duplicates[column]], np.int64)
-        for column in ("image_id", "other_id")
+        duplicates[column].map(number_of).to_numpy(np.int64) for column in ("image_id", "other_id")
     ]
-    return [str(group) for group in groups[_first_of_component(len(groups), ends)[numbers]]]
+    merged = groups.take(_first_of_component(len(groups), ends)[numbers])
+    return pd.Series(merged, index.index)
 
 
 def _first_of_component(count: int, ends: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from lesion_transfer.data.archives import is_archive, no_room, stem, unpack
+from lesion_transfer.data.archives import is_archive, require_room, stem, unpack
 from lesion_transfer.data.download import (
     Remote,
     RemoteFile,
@@ -51,6 +51,7 @@ def fetch(
     downloads: Path,
     dataset: str,
     names: Sequence[str] = (),
+    others: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Return a folder with the files at ``uri``, archives unpacked.
@@ -70,6 +71,8 @@ def fetch(
         Name of the data set: where the source has a folder of this name, only that is fetched.
     names
         Official names of the files wanted; empty: all.
+    others
+        Further names that are wanted where the source lists its files.
 
     Raises
     ------
@@ -85,10 +88,10 @@ def fetch(
         try:
             remote, files = _open(uri, names)
         except UnreachableError:
-            if not journal.complete:
+            if not (journal.complete and folder.is_dir()):
                 raise
             return _content(folder)
-        files = _relevant(files, address, dataset, names)
+        files = _relevant(files, address, dataset, [*names, *others])
         missing = [file for file in files if not journal.has(file, folder)]
         if missing:
             _fetch_all(_Fetch(remote, folder, place, journal, _Meter(progress, missing)), missing)
@@ -155,7 +158,8 @@ class _Fetch:
             download(self.remote, file, target, self.meter.advance)
             self.journal.add(file)
             return
-        archive = self.place / "archives" / file.name
+        version = digest(file.version, file.size)[:12]  # it may have changed since
+        archive = self.place / "archives" / version / file.name
         if not archive.is_file():  # fetched and checked, but not unpacked to the end
             download(self.remote, file, archive, self.meter.advance)
         unpacked = self.place / "unpacked" / digest(file.name)[:12]
@@ -172,9 +176,7 @@ class _Fetch:
 
 def _fetch_all(fetch_one: _Fetch, files: Sequence[RemoteFile]) -> None:
     needed = sum(file.size or 0 for file in files)
-    free = shutil.disk_usage(fetch_one.place).free
-    if needed > free:
-        raise no_room(f"the download of {len(files)} files", fetch_one.place, needed, free)
+    require_room(f"the download of {len(files)} files", fetch_one.place, needed)
     with ThreadPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(fetch_one, file) for file in files]
         try:

@@ -100,7 +100,7 @@ def _remote(uri: str) -> Iterator[_Remote]:
 
 
 def push_store(store: ImageStore, uri: str) -> str:
-    """Copy a store to ``uri`` (s3://bucket/prefix), and return where it is there.
+    """Copy a store to ``uri`` (s3://bucket/prefix) if it is not there; return where it is there.
 
     Raises
     ------
@@ -119,7 +119,9 @@ def push_store(store: ImageStore, uri: str) -> str:
 
             _each(push, store.manifest["files"])
             remote.write(key, manifest)
-        remote.write(remote.key("names", store.path.name), store.digest.encode())
+        name = remote.key("names", store.path.name)
+        if remote.read(name) != store.digest.encode():  # who only reads may not write
+            remote.write(name, store.digest.encode())
         return f"{remote.uri}/{store.digest}"
 
 

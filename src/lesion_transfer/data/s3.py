@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,39 +17,15 @@ from urllib.parse import urlparse
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-)
+from botocore.exceptions import ClientError
 
-from lesion_transfer.data.download import (
-    CHUNK,
-    RemoteFile,
-    TransferError,
-    UnreachableError,
-    checksum_mismatch,
-    download,
-)
+from lesion_transfer.data.download import CHUNK, RemoteFile, checksum_mismatch, download
+from lesion_transfer.data.s3_errors import is_denied, is_missing, translated
 from lesion_transfer.errors import UserError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_DENIED = frozenset(
-    {
-        "403",
-        "AccessDenied",
-        "AllAccessDisabled",
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "SignatureDoesNotMatch",
-    }
-)
-_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _T = TypeVar("_T")
 
 
@@ -92,9 +67,9 @@ class Bucket:
             try:
                 entry = self.client.head_object(Bucket=self.name, Key=key)
             except ClientError as error:
-                if _code(error) not in _MISSING | _DENIED:
+                if not is_missing(error) and not is_denied(error):
                     raise
-                refused = refused or (error if _code(error) in _DENIED else None)
+                refused = refused or (error if is_denied(error) else None)
             else:
                 found.append(self._file(key, name, {**entry, "Size": entry["ContentLength"]}))
         if refused is not None and not found:
@@ -103,7 +78,7 @@ class Bucket:
 
     def read(self, file: RemoteFile, start: int) -> tuple[int, Iterator[bytes]]:
         """See :meth:`~.download.Remote.read`; the object may not change between two attempts."""
-        with _translated(file.uri, transfer=True):
+        with translated(file.uri, transfer=True):
             body = self.client.get_object(
                 Bucket=self.name,
                 Key=file.address,
@@ -112,7 +87,7 @@ class Bucket:
             )["Body"]
 
         def chunks() -> Iterator[bytes]:
-            with _translated(file.uri, transfer=True):
+            with translated(file.uri, transfer=True):
                 yield from body.iter_chunks(CHUNK)
 
         return start, chunks()
@@ -127,12 +102,12 @@ class Bucket:
         if "-" not in file.version:
             problem = checksum_mismatch(path, f"md5:{file.version}")
         else:
-            with _translated(file.uri):
+            with translated(file.uri):
                 first = self.client.head_object(Bucket=self.name, Key=file.address, PartNumber=1)
             found = etag_of_parts(path, first["ContentLength"])
             problem = "" if found == file.version else f"its ETag is {found}, not {file.version}"
         if problem:
-            with _translated(file.uri):
+            with translated(file.uri):
                 head = self.client.head_object(Bucket=self.name, Key=file.address)
             if head.get("ServerSideEncryption", "AES256") != "AES256":
                 return ""
@@ -168,7 +143,7 @@ def open_bucket(uri: str, names: Sequence[str] = ()) -> tuple[Bucket, list[Remot
         try:
             return bucket, bucket.files()
         except ClientError as error:
-            if _code(error) not in _DENIED or not names:
+            if not is_denied(error) or not names:
                 raise
             return bucket, bucket.find(names)
 
@@ -223,14 +198,14 @@ def _split(uri: str) -> tuple[str, str]:
 
 def _first_allowed(uri: str, ask: Callable[[S3Client], _T]) -> _T:
     """Ask with the credentials there are; where they do not do, without any."""
-    with _translated(uri):
+    with translated(uri):
         session = boto3.Session()
         refused: ClientError | None = None
         for signed in (True, False) if session.get_credentials() else (False,):
             try:
                 return ask(_client(session, signed))
             except ClientError as error:
-                if _code(error) not in _DENIED:
+                if not is_denied(error):
                     raise
                 refused = refused or error
         assert refused is not None
@@ -250,54 +225,3 @@ def _client(session: boto3.Session, signed: bool) -> S3Client:
             response_checksum_validation="when_required",
         ),
     )
-
-
-@contextmanager
-def _translated(uri: str, *, transfer: bool = False) -> Iterator[None]:
-    """Turn what botocore raises into what this package does; ``transfer``: what may pass, too."""
-    try:
-        yield
-    except (BotoCoreError, ClientError) as error:
-        lost = isinstance(error, ConnectionError | HTTPClientError | IncompleteReadError)
-        busy = isinstance(error, ClientError) and _status(error) >= 500
-        if transfer and (lost or busy):
-            raise TransferError(str(error)) from error
-        raise _user_error(uri, error, lost) from error
-
-
-def _user_error(uri: str, error: BotoCoreError | ClientError, lost: bool) -> UserError:
-    code = _code(error) if isinstance(error, ClientError) else ""
-    if lost:
-        return UnreachableError(
-            f"{uri} cannot be reached: {error}",
-            next_step="check the connection, AWS_ENDPOINT_URL and the proxy",
-        )
-    if code == "NoSuchBucket":
-        return UserError(
-            f"{uri}: there is no such bucket",
-            expected="s3://bucket/prefix",
-            next_step="check the bucket's name and AWS_ENDPOINT_URL",
-        )
-    if code in _DENIED:
-        return UserError(
-            f"{uri} may not be read with the current AWS credentials, nor without any: {error}",
-            expected="a public bucket, or credentials that may list and read it",
-            next_step="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        )
-    if code == "PreconditionFailed":
-        return UserError(
-            f"{uri} changed while it was fetched", next_step="run the same command again"
-        )
-    return UserError(
-        f"{uri} cannot be read: {error}",
-        expected="an address on S3 that the current AWS settings may read",
-        next_step="check the address, AWS_PROFILE and AWS_ENDPOINT_URL",
-    )
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -90,6 +90,8 @@ def crop_box(picture: RGB, steps: Sequence[Step]) -> Box:
     A step that finds nothing, as in a picture that is dark all over, leaves what it was given.
     """
     height, width = picture.shape[:2]
+    if not steps:
+        return Box(0.0, 0.0, width, height)
     scale = max(1.0, min(height, width) / _SEARCHED)
     small = picture
     if scale > 1:

@@ -21,6 +21,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,12 @@ COLUMNS = (
 )
 """``group_id`` has the duplicates joined; ``original_group`` is what the data set says."""
 
+STATED = ("age", "sex", "site")
+"""Further columns, each only of a data set that states it, as in its records. Not in the digest."""
+
 MANIFEST = "manifest.json"
+
+_BLOCK_BYTES = 2**25
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +102,18 @@ class ImageStore:
     manifest: dict[str, Any]
 
     def blocks(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield all pictures, shard by shard, read and not mapped: one is in memory at a time."""
+        """Yield all pictures in order, (k, size, size, 3), some 32 MB at a time.
+
+        They are read and not mapped: mapped pages would count as this process's memory.
+        """
+        shape = (self.size, self.size, 3)
+        at_once = max(1, _BLOCK_BYTES // prod(shape)) * prod(shape)
         for name in shard_names(self.manifest):
-            yield np.load(self.path / name, allow_pickle=False)
+            with (self.path / name).open("rb") as file:
+                np.lib.format.read_magic(file)
+                np.lib.format.read_array_header_1_0(file)
+                while len(pixels := np.fromfile(file, np.uint8, at_once)):
+                    yield pixels.reshape(-1, *shape)
 
 
 def shard_names(manifest: dict[str, Any]) -> list[str]:
@@ -150,7 +165,9 @@ def open_store(path: Path, *, verify: bool = False) -> ImageStore:
             index=index,
             fingerprints=read_fingerprints(path),
             duplicates=pd.read_csv(
-                path / "duplicates.csv", dtype={"image_id": str, "other_id": str}
+                path / "duplicates.csv",
+                dtype={"image_id": str, "other_id": str},
+                keep_default_na=False,  # an image may be called NA
             ),
             rejected=pd.read_csv(path / "rejected.csv", dtype=str, keep_default_na=False),
             digest=manifest["digest"],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import os.path
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lesion_transfer.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """A line of a CSV file; values without surrounding white space."""
 
@@ -52,8 +52,8 @@ class Row:
         return path
 
 
-def read_table(path: Path, required: Iterable[str], names: Sequence[str] = ()) -> list[Row]:
-    """Read a UTF-8 file of values separated by commas, or by tabs where its first line has some.
+def read_table(path: Path, required: Iterable[str], names: Sequence[str] = ()) -> Iterator[Row]:
+    """Yield the rows of a UTF-8 file, split at commas, or at tabs where its first line has some.
 
     Parameters
     ----------
@@ -74,7 +74,6 @@ def read_table(path: Path, required: Iterable[str], names: Sequence[str] = ()) -
             reader = csv.reader(file, strict=True, delimiter=delimiter)
             header = list(names) or [name.strip() for name in next(reader, [])]
             _check_header(path, header, tuple(required))
-            rows = []
             for fields in reader:
                 if not any(field.strip() for field in fields):
                     continue
@@ -85,13 +84,13 @@ def read_table(path: Path, required: Iterable[str], names: Sequence[str] = ()) -
                         next_step='correct the line; a value with a comma is put in "quotes"',
                     )
                 values = dict(zip(header, (field.strip() for field in fields), strict=True))
-                rows.append(Row(path, reader.line_num, values))
+                yield Row(path, reader.line_num, values)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read as a table: {error}",
             expected="a comma-separated file in UTF-8",
+            next_step="save it again in this form; spreadsheets call it “CSV UTF-8”",
         ) from error
-    return rows
 
 
 def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
@@ -100,7 +99,8 @@ def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> N
     if missing:
         raise UserError(
             f"{path}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}",
-            expected=f"the columns {', '.join(required)}",
+            expected=f"the columns {', '.join(required)}, separated by commas or tabs",
+            next_step="choose the target whose layout this is, or correct the first line",
         )
     if repeated:
         raise UserError(f"{path}, line 1: the column {', '.join(repeated)} occurs twice")

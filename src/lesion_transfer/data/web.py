@@ -21,8 +21,11 @@ from lesion_transfer.data.download import (
     TransferError,
     UnreachableError,
     checksum_mismatch,
+    download,
+    safe_path,
 )
 from lesion_transfer.errors import UserError
+from lesion_transfer.study import digest
 
 _TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 _CHUNK = 1 << 16  # what urllib3 has of a chunk when a connection breaks is lost
@@ -88,6 +91,33 @@ def open_web(url: str, names: Sequence[str] = ()) -> tuple[Web, list[RemoteFile]
     return Web(), [file for file in found if file is not None]
 
 
+def fetch_web(url: str, folder: Path) -> Path:
+    """Return a local copy of the file at ``url``, kept in ``folder`` by its version.
+
+    An address with a checksum is asked once; a file whose server says no version, every time.
+
+    Raises
+    ------
+    UserError
+        There is no such file, it cannot be read, or it is not the one of the checksum.
+    """
+    name = safe_path(PurePosixPath(unquote(urlsplit(url).path)).name)
+    if name is None:
+        raise UserError(f"{shown(url)} names no file", expected="the address of a file")
+    checksum = _asked_checksum(url)
+    local = folder / digest(checksum)[:16] / name
+    if checksum and local.exists():
+        return local
+    file = _probe(url)
+    if file is None:
+        raise UserError(f"{shown(url)} does not exist", next_step="check the address")
+    if not checksum:
+        local = folder / digest(url, file.version, file.size)[:16] / name
+    if not (file.version and local.exists()):
+        download(Web(), file, local)
+    return local
+
+
 def shown(uri: str) -> str:
     """Return an address without what may be secret: user, password, query and fragment."""
     if "://" not in uri:  # a path
@@ -134,7 +164,7 @@ def _asked_checksum(url: str) -> str:
     digits = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
     if fragment and not re.fullmatch(rf"[0-9a-fA-F]{{{digits.get(algorithm, 0)}}}", value):
         raise UserError(
-            f"data_root={shown(url)}#{fragment}: the part after # is no checksum",
+            f"{shown(url)}#{fragment}: the part after # is no checksum",
             expected=f"#sha256=<64 hexadecimal digits>, or one of {', '.join(digits)}",
         )
     return f"{algorithm}:{value.lower()}" if fragment else ""
@@ -192,5 +222,5 @@ def _refused(uri: str, answer: requests.Response) -> UserError:
     return UserError(
         f"{uri} cannot be read: the server answered {answer.status_code} {answer.reason}",
         expected="an address that may be read without logging in",
-        next_step="download the file in a browser, unpack it, and give its folder as data_root",
+        next_step="download it in a browser and give its path (an archive's folder, unpacked)",
     )

@@ -93,7 +93,9 @@ def estimate(values: Floats, confidence: float = 0.95) -> Estimate:
     """Return the sample's value and the percentile interval of its resamples.
 
     (Efron & Tibshirani, *An introduction to the bootstrap*, 1993, chapter 13.) Resamples without a
-    value, for want of a class, are left out; where more than a fifth are, there is no interval.
+    value, for want of a class, are left out; where more than a fifth are, there is no interval. Nor
+    is there one where all that have a value have the same: of two melanomas, both found, resamples
+    find 100 % always, which is no reason to be sure of it.
 
     Parameters
     ----------
@@ -104,6 +106,8 @@ def estimate(values: Floats, confidence: float = 0.95) -> Estimate:
     """
     there = values[1:][~np.isnan(values[1:])]
     if len(there) < max(1.0, NEEDED * (len(values) - 1)):
+        return Estimate(float(values[0]), np.nan, np.nan)
+    if np.ptp(there) < 1e-12:
         return Estimate(float(values[0]), np.nan, np.nan)
     tail = (1 - confidence) / 2
     low, high = np.quantile(there, [tail, 1 - tail])

@@ -118,6 +118,15 @@ class Contrast:
         return self.adjusted < LEVEL
 
     @property
+    def established(self) -> bool:
+        """The primary test finds a difference, and the more cautious interval leaves out zero.
+
+        The F test's false alarms grow where a data set favours one arm in both halves:
+        ``docs/statistics.md``.
+        """
+        return self.significant and not self.low <= 0 <= self.high
+
+    @property
     def sure_folds(self) -> int:
         """Folds in which DeLong's test finds a difference."""
         return sum(test.p < LEVEL for test in self.delong)
@@ -134,14 +143,12 @@ class Contrast:
             low, high, beyond = -high, -low, self.posterior.worse
         span = _span(low, high, ahead, behind)
         margin = f"{100 * ROPE:.0f} point"
-        if self.significant and low <= 0:
-            # The F test's false alarms grow where a data set favours one arm in both halves:
-            # benchmarks/paired_tests.py.
+        if self.significant and not self.established:
             return (
                 f"Not established: the primary test finds {ahead} ahead, but the more cautious "
                 f"interval, {span}, does not rule out chance."
             )
-        if self.significant:
+        if self.established:
             if beyond > SURE:
                 return f"{ahead} is better than {behind}, by more than {margin}: {span}."
             if self.posterior.same > SURE:
@@ -173,11 +180,6 @@ def _span(low: float, high: float, ahead: str, behind: str) -> str:
         f"from {-100 * low:.1f} points in favour of {behind} to {100 * high:.1f} in favour of "
         f"{ahead}"
     )
-
-
-def points(value: float) -> str:
-    """Return a difference of AUCs in percentage points, with a true minus sign."""
-    return f"{100 * value:+.1f}".replace("-", "−")
 
 
 def contrasts(
@@ -250,10 +252,19 @@ def _problem(first: Evidence, second: Evidence) -> str:
     repeats = {name.partition("x")[0] for name in first.folds}
     if len(repeats) < 2 or set(first.folds) != {f"{r}x{h}" for r in repeats for h in (1, 2)}:
         return "the tests need two-fold cross-validation, repeated at least twice"
-    for name, fold in first.folds.items():
-        if set(fold.images) != set(second.folds[name].images):
+    for name in first.folds:
+        ours, theirs = (_tested(arm.folds[name]) for arm in (first, second))
+        if ours.keys() != theirs.keys():
             return f"the two were not tested on the same pictures in fold {name}"
+        if ours != theirs:
+            return f"pictures of fold {name} have another class or group in the one than the other"
     return duplicate_partitions({name: fold.images for name, fold in first.folds.items()})
+
+
+def _tested(fold: Predictions) -> dict[str, tuple[str, str]]:
+    """Return the class and the group of each picture, by its name."""
+    labels = (fold.classes[label] for label in fold.labels)
+    return dict(zip(fold.images, zip(labels, fold.groups, strict=True), strict=True))
 
 
 def duplicate_partitions(tested: Mapping[str, Sequence[str] | NDArray[np.object_]]) -> str:

@@ -70,6 +70,7 @@ def delong(labels: Integers, first: Floats, second: Floats) -> Statistic:
     difference = sum(float(each.mean()) for each in by_class) / 2
     variance = sum(float(each.var(ddof=1)) / len(each) for each in by_class)
     if variance < 1e-24:
-        return Statistic(0.0, 1.0) if abs(difference) < 1e-12 else Statistic(math.inf, 0.0)
+        same = abs(difference) < 1e-12
+        return Statistic(0.0, 1.0) if same else Statistic(math.copysign(math.inf, difference), 0.0)
     z = difference / math.sqrt(variance)
     return Statistic(z, float(2 * stats.norm.sf(abs(z))))

@@ -12,6 +12,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import cohen_kappa_score
 
 from lesion_transfer.evaluation.predictions import Predictions
 from lesion_transfer.evaluation.ranking import Ranking, pairwise_aucs, ratio
@@ -70,6 +71,16 @@ def _chance_to_outrank(members: NDArray[np.generic], others: NDArray[np.generic]
     below = others.searchsorted(members, side="left").sum()
     not_above = others.searchsorted(members, side="right").sum()
     return float(below + not_above) / (2 * pairs)
+
+
+def quadratic_kappa(labels: ArrayLike, answers: ArrayLike, levels: int) -> float:
+    """Cohen's kappa of (n,) graded labels and answers, 0 to ``levels`` − 1, in −1 to 1.
+
+    Weights are quadratic (Cohen, *Psychological Bulletin* 70, 1968): two levels apart cost four
+    times as much as one, also where no picture has the level between them.
+    """
+    given = {"labels": range(levels), "weights": "quadratic"}
+    return float(cohen_kappa_score(labels, answers, **given))
 
 
 def fold_metrics(

@@ -55,6 +55,29 @@ class Predictions:
             return (self.probabilities[:, 1] >= self.threshold).astype(np.int64)
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
+    def most_confident(self, count: int, *, right: bool) -> Integers:
+        """Return up to ``count`` rows, (m,): the right or the wrong answers given most surely.
+
+        The true classes take turns, or the rare one would not be seen; the surest go first.
+        """
+        given = self.predicted
+        share = self.probabilities[np.arange(len(given)), given].clip(1e-12, 1 - 1e-12)
+        sure = np.log(share / (1 - share))
+        if len(self.classes) == 2:  # in log-odds, the way to the threshold, not to one half
+            bar = np.clip(self.threshold, 1e-12, 1 - 1e-12)
+            sure += np.where(given == 1, -1, 1) * np.log(bar / (1 - bar))
+        turns = [
+            (turn, -sure[row], row)
+            for label in range(len(self.classes))
+            for turn, row in enumerate(
+                sorted(
+                    np.flatnonzero((self.labels == label) & ((given == label) == right)),
+                    key=lambda row: (-sure[row], row),
+                )
+            )
+        ]
+        return np.array([row for _, _, row in sorted(turns)[:count]], np.int64)
+
     def frame(self) -> pd.DataFrame:
         """Return the table: one row an image, the class names in the columns' names."""
         columns: dict[str, object] = {

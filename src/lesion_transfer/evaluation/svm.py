@@ -5,8 +5,8 @@ the calibration and the threshold from out-of-fold decision values. The result, 
 is four arrays, so that it can become two dense layers of a network and needs no pickle.
 
 Rows are multiplied with each other once; every sub-problem is then solved from that Gram matrix:
-see :mod:`~lesion_transfer.evaluation.dual`. Logistic regression can take the SVM's place, and the
-network's own softmax that of both.
+see :mod:`~lesion_transfer.evaluation.dual`. Logistic regression can take the SVM's place; for the
+network's own softmax see :mod:`~lesion_transfer.evaluation.softmax`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class LinearHead:
     classes
         The K class names.
     C
-        The chosen one.
+        The chosen one; NaN where there was none to choose.
     validation_auc
         Mean AUC at ``C`` over the shuffles that chose it, 0–1.
     threshold

@@ -51,6 +51,12 @@ def resolve_backbone(
         There is no such backbone, or it takes no such weights.
     """
     name, feature_layer = spec.name, spec.feature_layer
+    if path is None and spec.input_scaling is not None:
+        raise UserError(
+            f"input_scaling={spec.input_scaling} is for model files; backbone={name} scales its "
+            "input as its family expects",
+            next_step="leave input_scaling= out, or give a model file as backbone=",
+        )
     if path is None and name == VGGM.name:
         return VGGM(feature_layer, weights)
     matlab = weights is not None and weights.suffix == ".mat"
@@ -67,6 +73,11 @@ def resolve_backbone(
     if path is not None:
         return KerasFile(path, feature_layer, spec.input_scaling)
     if name == SmallVGG.name:
+        if feature_layer is not None:
+            raise UserError(
+                f"feature_layer={feature_layer}: small_vgg has its features in one layer alone",
+                next_step="leave feature_layer= out, or choose another backbone",
+            )
         return SmallVGG()
     if application:
         return Application(name, feature_layer, weights)

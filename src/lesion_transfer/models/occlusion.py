@@ -7,9 +7,13 @@ same on every backend.
 
 from __future__ import annotations
 
-import keras
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+
+Asked = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
+"""What is asked: pictures (n, side, side, 3) → class probabilities (n, classes)."""
 
 PATCH = 0.25
 """Side of the covered square, as a share of the picture's."""
@@ -18,16 +22,16 @@ STEP = 0.125
 
 
 def occlusion_maps(
-    model: keras.Model, images: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]
+    ask: Asked, images: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """Return how much each pixel speaks for a class.
 
     Parameters
     ----------
-    model
-        A fold model: RGB 0–255 → class probabilities.
+    ask
+        Gives the probabilities of some 50 pictures, one picture's covered versions, at a time.
     images
-        (n, side, side, 3) uint8.
+        (n, side, side, 3) uint8, RGB.
     classes
         (n,): the class asked about, for each image.
 
@@ -45,11 +49,11 @@ def occlusion_maps(
     for top, left, bottom, right in squares:
         covered[top:bottom, left:right] += 1
     for number, (image, label) in enumerate(zip(images, classes, strict=True)):
-        batch = np.repeat(image[None].astype(np.float32), len(squares) + 1, axis=0)
-        mean = image.mean(axis=(0, 1))
+        batch = np.repeat(image[None], len(squares) + 1, axis=0)
+        mean = image.mean(axis=(0, 1)).round().astype(np.uint8)
         for row, (top, left, bottom, right) in enumerate(squares, start=1):
             batch[row, top:bottom, left:right] = mean
-        odds = _log_odds(np.asarray(model.predict_on_batch(batch)), label)
+        odds = _log_odds(ask(batch), label)
         for (top, left, bottom, right), loss in zip(squares, odds[0] - odds[1:], strict=True):
             maps[number, top:bottom, left:right] += loss
     return maps / covered

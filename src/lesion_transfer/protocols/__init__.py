@@ -13,7 +13,33 @@ import yaml
 from pydantic import Field, ValidationError
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.protocols.preparation import (
+    CentreCrop,
+    Circle,
+    Preparation,
+    Shows,
+    Step,
+    TrimBorder,
+)
 from lesion_transfer.study import Frozen
+
+__all__ = [
+    "PROTOCOL_FOLDER",
+    "SVM",
+    "Augmentation",
+    "Backbone",
+    "CentreCrop",
+    "Circle",
+    "Extraction",
+    "Preparation",
+    "Protocol",
+    "Shows",
+    "Step",
+    "Training",
+    "TrimBorder",
+    "load_protocol",
+    "starting_from",
+]
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -27,49 +53,6 @@ def _later(default: Any, **about: Any) -> Any:
     What was computed before the field existed is so found again.
     """
     return Field(default, exclude_if=lambda value: value == default, **about)
-
-
-class TrimBorder(Frozen):
-    """Cut off the dark frame: edge rows and columns in which next to nothing is bright."""
-
-    step: Literal["trim_border"] = "trim_border"
-    fuzz: float = Field(
-        0.2, gt=0, lt=1, description="a pixel is dark where no channel is above this share of 255"
-    )
-
-
-class CentreCrop(Frozen):
-    """Keep the middle."""
-
-    step: Literal["centre_crop"] = "centre_crop"
-    keep: float = Field(gt=0, le=1, description="share of each side that is kept")
-
-
-class Circle(Frozen):
-    """Crop to the lit disc of a fundus photograph (rule of the Kaggle competition's winner)."""
-
-    step: Literal["circle"] = "circle"
-
-
-Step = Annotated[TrimBorder | CentreCrop | Circle, Field(discriminator="step")]
-
-Shows = Literal["lesion", "retina", "other"]
-"""What the pictures of a data set show; it decides which steps prepare them."""
-
-
-class Preparation(Frozen):
-    """How a picture becomes the fixed-size RGB of the image store.
-
-    It is decoded, turned as its EXIF orientation says, cropped by the steps, and resized.
-    """
-
-    size: int = Field(ge=8, le=2048, description="side of the stored square image, pixels")
-    lesion: tuple[Step, ...] = Field((), description="steps for pictures of skin, in order")
-    retina: tuple[Step, ...] = Field((), description="steps for pictures of retinas, in order")
-
-    def steps(self, shows: Shows) -> tuple[Step, ...]:
-        """Return the steps for pictures of this kind; there are none for kinds without a list."""
-        return {"lesion": self.lesion, "retina": self.retina, "other": ()}[shows]
 
 
 class Backbone(Frozen):
@@ -89,8 +72,9 @@ class Backbone(Frozen):
     )
     input_scaling: str | None = Field(
         None,
-        description="what the network expects of 0–255 RGB: none, unit (x/255), symmetric "
-        "(x/127.5 − 1), caffe or torch (their ImageNet means); None: what its family expects",
+        description="what a model file expects of 0–255 RGB: none, unit (x/255), symmetric "
+        "(x/127.5 − 1), caffe or torch (their ImageNet means); None: none. Networks known by name "
+        "scale their input themselves",
     )
 
 
@@ -197,17 +181,39 @@ class Extraction(Frozen):
         description="mirror images and quarter turns of a picture over which its features are "
         "averaged, before they are normalised",
     )
+    precision: Literal["float32", "bfloat16"] = _later(
+        "float32", description="of their computation; the fold model's is float32"
+    )
+    features: Literal["float32", "float16"] = _later(
+        "float32", description="in which features are kept; float16 takes half the space"
+    )
+
+    @property
+    def exact(self) -> bool:
+        """Whether these are, up to rounding, the features that the fold model computes."""
+        return self.precision == self.features == "float32"
 
 
 class SVM(Frozen):
-    """The linear classifier on L2-normalised features (paper, section 3.2)."""
+    """The linear classifier of features (paper, section 3.2)."""
 
-    head: Literal["svm", "logistic"] = Field(
-        "svm", description="the paper's support vector machine, or logistic regression"
+    head: Literal["svm", "logistic", "softmax"] = Field(
+        "svm",
+        description="on L2-normalised features the paper's support vector machine or logistic "
+        "regression; or the softmax that a fine-tuned network was trained under, which has no C",
     )
     C: tuple[Positive, ...] = Field((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4), min_length=1)
     shuffles: int = Field(10, ge=1, description="stratified shuffles that choose C by AUC")
     validation_share: float = Field(0.1, gt=0, lt=1, description="held out in each shuffle")
+
+    @property
+    def title(self) -> str:
+        """The classifier in words, to follow a network and a comma."""
+        return {
+            "svm": "a linear SVM on its L2-normalised features",
+            "logistic": "logistic regression on its L2-normalised features",
+            "softmax": "the softmax it was trained under",
+        }[self.head]
 
 
 class Protocol(Frozen):

@@ -63,7 +63,15 @@ class Cell:
     @property
     def difference(self) -> float | None:
         """Ours − the paper's, or None where one is missing."""
-        return None if self.missing or self.paper is None else self.mean - self.paper
+        return self._above(self.paper)
+
+    @property
+    def difference_to_reimplementation(self) -> float | None:
+        """Ours − the re-implementation's, or None where one is missing."""
+        return self._above(self.reimplementation)
+
+    def _above(self, theirs: float | None) -> float | None:
+        return None if self.missing or theirs is None else self.mean - theirs
 
     @property
     def text(self) -> str:
@@ -130,6 +138,15 @@ class ResultsTable:
         return self.cells[design, model.name]
 
     @property
+    def found(self) -> tuple[str, ...]:
+        """The models that have a result, by name."""
+        return tuple(
+            row.name
+            for row in self.models
+            if not all(self.cell(design, row).missing for design in self.designs)
+        )
+
+    @property
     def published(self) -> bool:
         """Some cell has a published number."""
         return any(cell.paper is not None for cell in self.cells.values())
@@ -172,7 +189,7 @@ class ResultsTable:
         setting = "Atlas, VGG-M, 224 px"
         what = (
             "paper: Menegola et al., ISBI 2017; re-impl.: its published re-implementation; "
-            f"both {setting}. Difference: ours − paper, in percentage points."
+            f"both {setting}. Differences: ours − theirs, in percentage points."
         )
         if self.comparable:
             return (what,)

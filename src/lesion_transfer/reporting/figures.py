@@ -126,7 +126,7 @@ def curves_figure(history: pd.DataFrame, best_epoch: int | None = None, title: s
 
 
 def contact_sheet(
-    images: NDArray[np.uint8], captions: Sequence[str] = (), title: str = ""
+    images: NDArray[np.uint8], captions: Sequence[str] = (), title: str = "", together: int = 1
 ) -> Figure:
     """Pictures side by side, at their own resolution or larger.
 
@@ -138,9 +138,11 @@ def contact_sheet(
         Under each picture; may be empty.
     title
         Above the sheet.
+    together
+        So many pictures, one after the other, are never divided between rows.
     """
     n = len(images)
-    columns = max(1, min(n, math.ceil(math.sqrt(n * 1.6))))
+    columns = max(1, min(n, together * math.ceil(math.sqrt(n * 1.6) / together)))
     rows = math.ceil(n / columns)
     cell, margin, caption, head = 1.5, 0.08, 0.24 if captions else 0.0, 0.45 if title else 0.08
     width, height = columns * (cell + margin) + margin, rows * (cell + margin + caption) + head

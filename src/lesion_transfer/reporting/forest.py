@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +22,12 @@ from lesion_transfer.reporting.style import (
     plain_axes,
 )
 
-ROW = 0.44
+ROW, LINE_HEIGHT = 0.44, 0.12
+"""Inches: of an arm with up to two lines of notes, and of each further one."""
+CHARACTER = 0.066
+"""Inches, of its width in notes, somewhat generous: a page has fonts of its own."""
+LONGEST = 28
+"""Characters of a line of notes; more would leave no room for the plot."""
 OURS, PAPER = PALETTE[0], PALETTE[1]
 
 
@@ -48,12 +54,15 @@ def forest_figure(rows: Sequence[ForestRow]) -> Figure:
 
     An incomplete arm's square is hollow. The dashed line is an AUC of 50 %, a coin's.
     """
-    left, right, below, above = 1.16, 1.1, 0.45, 0.04
-    height = above + ROW * len(rows) + below
+    notes = [_wrapped(row.note) for row in rows]
+    longest = max((len(line) for note in notes for line in note.split("\n")), default=0)
+    left, right, below, above = max(1.16, CHARACTER * longest), 1.1, 0.45, 0.04
+    row_height = ROW + LINE_HEIGHT * max([0, *(note.count("\n") - 1 for note in notes)])
+    height = above + row_height * len(rows) + below
     figure = new_figure(WIDTH, height)
     width = WIDTH - left - right
     axes = plain_axes(
-        figure, (left / WIDTH, below / height, width / WIDTH, ROW * len(rows) / height)
+        figure, (left / WIDTH, below / height, width / WIDTH, row_height * len(rows) / height)
     )
     axes.set(xlim=_limits(rows), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     axes.spines["left"].set_visible(False)
@@ -75,10 +84,10 @@ def forest_figure(rows: Sequence[ForestRow]) -> Figure:
                 100 * cell.paper, y - 0.26, marker="D", markersize=4, markeredgecolor=PAPER,
                 markerfacecolor="none",
             )  # fmt: skip
-        middle = (below + ROW * (len(rows) - y - 0.5)) / height
+        middle = (below + row_height * (len(rows) - y - 0.5)) / height
         under = f"{cell.interval}  {cell.progress}" if cell.progress else cell.interval
         for x, first, second in (
-            (0.0, row.name, _wrapped(row.note)),
+            (0.0, row.name, notes[y]),
             (1 - (right - 0.08) / WIDTH, cell.text, under),
         ):
             _text(figure, x, middle + 0.1 / height, first, INK, 9, "normal" if x else "bold")
@@ -99,7 +108,8 @@ def _text(
 
 def _wrapped(note: str) -> str:
     """Break a note that is too long for its column."""
-    return note.replace(", ", ",\n") if len(note) > 24 else note
+    parts = note.replace(", ", ",\n").split("\n") if len(note) > 24 else [note]
+    return "\n".join(line for part in parts for line in wrap(part, LONGEST))
 
 
 def _limits(rows: Sequence[ForestRow]) -> tuple[float, float]:

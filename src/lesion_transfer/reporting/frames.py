@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from lesion_transfer.evaluation.bootstrap import intervals
 from lesion_transfer.evaluation.contrasts import Contrast, Evidence
 from lesion_transfer.evaluation.metrics import SPECIFICITIES
+from lesion_transfer.evaluation.predictions import confusion
 
 CONTRAST_COLUMNS = (
     "design", "first", "second", "problem", "folds", "difference", "ci_low", "ci_high",
     "effect", "won", "f", "f_p", "f_p_holm", "dietterich_t", "dietterich_p", "corrected_t",
     "corrected_p", "delong_folds", "bootstrap_low", "bootstrap_high", "p_worse", "p_same",
-    "p_better", "verdict",
+    "p_better", "established", "verdict",
 )  # fmt: skip
 METRIC_COLUMNS = ("design", "model", "metric", "mean", "ci_low", "ci_high")
+ANSWER_COLUMNS = ("design", "model", "class", "answer", "share")
 
 
 def contrast_frame(contrasts: Mapping[str, Iterable[Contrast]]) -> pd.DataFrame:
@@ -33,7 +36,8 @@ def contrast_frame(contrasts: Mapping[str, Iterable[Contrast]]) -> pd.DataFrame:
         (
             design, c.first, c.second, c.problem, c.folds, c.difference, c.low, c.high, c.effect,
             c.won, *c.f, c.adjusted, *c.t, *c.corrected, c.sure_folds, c.bootstrap.low,
-            c.bootstrap.high, c.posterior.worse, c.posterior.same, c.posterior.better, c.verdict,
+            c.bootstrap.high, c.posterior.worse, c.posterior.same, c.posterior.better,
+            c.established, c.verdict,
         )
         for design, found in contrasts.items()
         for c in found
@@ -56,6 +60,28 @@ def metric_frame(arms: Mapping[str, Mapping[str, Evidence]]) -> pd.DataFrame:
         for metric, found in intervals(evidence.resampled).items()
     ]
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
+
+
+def answer_frame(arms: Mapping[str, Mapping[str, Evidence]]) -> pd.DataFrame:
+    """Return how often each class is given each answer, columns :data:`ANSWER_COLUMNS`.
+
+    Parameters
+    ----------
+    arms
+        By design and model. A share is of the images of its true ``class``, over all folds; NaN
+        where there are none.
+    """
+    rows = []
+    for design, models in arms.items():
+        for model, evidence in models.items():
+            folds = [*evidence.folds.values()]
+            counts = confusion(folds)
+            sizes = counts.sum(axis=1, keepdims=True)
+            shares = np.where(sizes > 0, counts / np.maximum(sizes, 1), np.nan)
+            for name, row in zip(folds[0].classes, shares, strict=True):
+                answers = zip(folds[0].classes, row, strict=True)
+                rows += [(design, model, name, answer, share) for answer, share in answers]
+    return pd.DataFrame(rows, columns=ANSWER_COLUMNS)
 
 
 METRIC_NAMES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lesion_transfer.reporting.cells import Cell, ResultsTable
-from lesion_transfer.reporting.render import heading, percent, signed
+from lesion_transfer.reporting.render import BRACKETS, beside, heading
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -25,7 +25,7 @@ def _table(table: ResultsTable) -> str:
     spans = " & ".join(
         rf"\multicolumn{{{each}}}{{c}}{{{_tex(heading(design))}}}" for design in table.designs
     )
-    names = " & ".join(["ours", "paper", "diff."][:each] * len(table.designs))
+    names = " & ".join(["ours", "paper (diff.)", "re-impl. (diff.)"][:each] * len(table.designs))
     lines = []
     for row in table.models:
         cells = [row.label, row.description]
@@ -33,7 +33,9 @@ def _table(table: ResultsTable) -> str:
         for design in table.designs:
             texts += _cells(table.cell(design, row), table.published)
         lines.append(" & ".join(texts) + r" \\")
-    notes = " ".join(_tex(note.rstrip(".") + ".") for note in (table.caption, *table.footnotes))
+    notes = " ".join(
+        _tex(note.rstrip(".") + ".") for note in (table.caption, BRACKETS, *table.footnotes)
+    )
     body = "\n".join(lines)
     return rf"""\begin{{table*}}
 \centering\scriptsize
@@ -57,7 +59,11 @@ def _cells(cell: Cell, published: bool) -> list[str]:
         ours += f" ({_tex(cell.interval)})"
     if cell.progress:
         ours += f" {cell.progress}"
-    return [ours, *((_tex(percent(cell.paper)), _tex(signed(cell.difference))) * published)]
+    theirs = (
+        beside(cell.paper, cell.difference),
+        beside(cell.reimplementation, cell.difference_to_reimplementation),
+    )
+    return [ours, *(map(_tex, theirs) if published else ())]
 
 
 def _tex(text: str) -> str:

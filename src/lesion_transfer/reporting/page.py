@@ -11,10 +11,10 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from lesion_transfer.evaluation.contrasts import DECLARED, points
 from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.reporting.cells import ResultsTable
 from lesion_transfer.reporting.frames import (
+    ANSWER_COLUMNS,
     CONTRAST_COLUMNS,
     METRIC_COLUMNS,
     NOT_PERCENT,
@@ -42,12 +42,14 @@ class Section:
     ----------
     forest, roc, reliability, decision
         Figures, one a design.
-    contrasts, metrics
+    contrasts, metrics, answers
         See :mod:`~lesion_transfer.reporting.frames`.
     folds
         Columns :data:`FOLD_COLUMNS`; ``url`` may be empty.
     missing
         Columns :data:`MISSING_COLUMNS`: how many folds a cell lacks, and what would compute them.
+    reference
+        The model that the contrasts compare all others with; empty: they are the declared ones.
     """
 
     table: ResultsTable
@@ -57,8 +59,10 @@ class Section:
     decision: tuple[Panel, ...] = ()
     contrasts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CONTRAST_COLUMNS))
     metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=METRIC_COLUMNS))
+    answers: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=ANSWER_COLUMNS))
     folds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=FOLD_COLUMNS))
     missing: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=MISSING_COLUMNS))
+    reference: str = ""
 
 
 def html(
@@ -93,7 +97,6 @@ def html(
         "percent": percent,
         "signed": signed,
         "heading": heading,
-        "points": points,
         "p_value": p_value,
         "share": share,
         "metric_name": metric_name,
@@ -101,10 +104,10 @@ def html(
         "rows": _rows,
     }
     environment.globals |= {
-        "declared": len(DECLARED),
         "value": _value,
         "matrix": _matrix,
         "metric_table": _metric_table,
+        "answer_table": _answer_table,
         "fold_table": _fold_table,
     }
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
@@ -169,6 +172,7 @@ def _matrix(section: Section, design: str) -> list[dict[str, object]]:
                     "difference": ours - theirs,
                     "strength": min(abs(ours - theirs) / largest, 1.0),
                     "p": tested["f_p_holm"] if tested and not tested["problem"] else None,
+                    "established": bool(tested and tested["established"]),
                 }
             )
         rows.append({"name": one.label, "cells": cells})
@@ -183,6 +187,19 @@ def _metric_table(section: Section, design: str) -> dict[str, object]:
         "models": list(dict.fromkeys(frame["model"])),
         "metrics": list(dict.fromkeys(frame["metric"])),
         "cells": found,
+    }
+
+
+def _answer_table(section: Section, design: str) -> dict[str, object]:
+    """Return the answers of a design: a column for each answer, rows by model and true class."""
+    frame = section.answers[section.answers["design"] == design]
+    return {
+        "models": list(dict.fromkeys(frame["model"])),
+        "classes": list(dict.fromkeys(frame["class"])),
+        "share": {
+            (row["model"], row["class"], row["answer"]): row["share"]
+            for row in frame.to_dict("records")
+        },
     }
 
 

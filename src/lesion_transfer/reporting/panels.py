@@ -39,6 +39,8 @@ def panels(names: Sequence[str], x_label: str, y_label: str) -> tuple[Figure, li
             name, loc="left", fontsize=9, color=INK, pad=3, weight="bold", parse_math=False
         )
         grid.append(axes)
-    figure.text(0.5, 0.01, x_label, ha="center", va="bottom", color=QUIET, fontsize=8.5)
+    used = min(len(names), columns)
+    middle = left + (used * side + (used - 1) * gap) / 2
+    figure.text(middle / WIDTH, 0.01, x_label, ha="center", va="bottom", color=QUIET, fontsize=8.5)
     figure.text(0.005, 0.5, y_label, ha="left", va="center", rotation=90, color=QUIET, fontsize=8.5)
     return figure, grid

@@ -18,6 +18,9 @@ from lesion_transfer.reporting.cells import MISSING, Cell, ModelRow, ResultsTabl
 WIDE = 100
 """Terminals from this width on show the published numbers beside ours."""
 
+BRACKETS = "In brackets: 95 % interval over folds, which allows for shared training images."
+"""What the tables of papers add to their caption."""
+
 
 def percent(value: float | None) -> str:
     """Return a fraction in % with one decimal, ``–`` for None or NaN."""
@@ -30,6 +33,11 @@ def signed(value: float | None) -> str:
         return MISSING
     rounded = round(100 * value, 1)
     return "±0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
+
+
+def beside(theirs: float | None, difference: float | None) -> str:
+    """Return a published AUC in % and how far ours is above it: ``82.5 (+0.4)``."""
+    return percent(theirs) + ("" if difference is None else f" ({signed(difference)})")
 
 
 def heading(design: str) -> str:
@@ -79,11 +87,10 @@ def _terminal_cell(cell: Cell, wide: bool) -> Text:
         (f"  {cell.progress}" if cell.progress else "", "yellow"),
     )
     if wide and cell.paper is not None:
-        text.append(f"\npaper    {percent(cell.paper)}", style="dim")
-        if cell.difference is not None:
-            text.append(f"  {signed(cell.difference)}", style="dim")
+        text.append(f"\npaper    {beside(cell.paper, cell.difference)}", style="dim")
     if wide and cell.reimplementation is not None:
-        text.append(f"\nre-impl. {percent(cell.reimplementation)}", style="dim")
+        theirs = beside(cell.reimplementation, cell.difference_to_reimplementation)
+        text.append(f"\nre-impl. {theirs}", style="dim")
     return text
 
 
@@ -96,21 +103,25 @@ def markdown(table: ResultsTable) -> str:
     for design in table.designs:
         columns.append(heading(design))
         if table.published:
-            columns += ["paper", "difference", "re-impl."]
+            columns += ["paper (difference)", "re-impl. (difference)"]
     lines = [columns, ["---"] + ["---:"] * (len(columns) - 1)]
     for row in table.models:
         line = [f"**{_md(row.label)}** {_md(row.description)}"]
         for design in table.designs:
             cell = table.cell(design, row)
             ours = f"**{cell.text}**" if cell.best else cell.text
-            line.append(f"{ours} ({cell.progress})" if cell.progress else ours)
+            ours += f" ({cell.interval})" if cell.interval != MISSING else ""
+            line.append(f"{ours} {cell.progress}" if cell.progress else ours)
             if table.published:
-                line += [percent(cell.paper), signed(cell.difference)]
-                line += [percent(cell.reimplementation)]
+                line += [
+                    beside(cell.paper, cell.difference),
+                    beside(cell.reimplementation, cell.difference_to_reimplementation),
+                ]
         lines.append(line)
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     notes = "\n".join(f"- {_md(note)}" for note in table.footnotes)
-    return f"### {_md(table.title)}\n\n{_md(table.caption)}\n\n{body}\n\n{notes}\n"
+    caption = f"{table.caption} {BRACKETS}"
+    return f"### {_md(table.title)}\n\n{_md(caption)}\n\n{body}\n\n{notes}\n"
 
 
 def _md(text: str) -> str:
@@ -150,6 +161,7 @@ def tidy(tables: Iterable[ResultsTable]) -> pd.DataFrame:
                 "paper": cell.paper,
                 "reimplementation": cell.reimplementation,
                 "difference": cell.difference,
+                "difference_to_reimplementation": cell.difference_to_reimplementation,
                 "comparable": table.comparable,
                 "run_id": cell.run_id,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,9 +19,10 @@ Floats = NDArray[np.float64]
 
 LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 3)))
 """Beside the colours, for those who do not tell these apart, and for grey paper."""
+ALL = (0, (1, 1.5))
 THRESHOLDS = np.linspace(0.01, 0.60, 60)
 FEWEST = 10
-"""Pictures in a bin, over all folds, below which no point is drawn."""
+"""Pictures in a bin, in each repeat of the cross-validation, below which no dot is drawn."""
 
 
 def reliability_panels(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
@@ -39,6 +41,8 @@ def reliability_panels(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
     for folds, axes in zip(arms.values(), grid, strict=True):
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8)
         K = len(folds[0].classes)
+        images = np.concatenate([fold.images for fold in folds])
+        repeats = len(images) / len(set(images))
         for number, k in enumerate([1] if K == 2 else range(K)):
             colour = PALETTE[number]
             each = [Reliability.of(fold.labels == k, fold.probabilities[:, k]) for fold in folds]
@@ -46,7 +50,7 @@ def reliability_panels(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
                 np.concatenate([fold.labels == k for fold in folds]),
                 np.concatenate([fold.probabilities[:, k] for fold in folds]),
             )
-            there = pooled.count >= FEWEST
+            there = pooled.count >= FEWEST * repeats
             x, y = pooled.predicted[there], pooled.observed[there]
             axes.plot(x, y, color=colour, linewidth=1.2, marker="o", markersize=3)
             if K == 2:
@@ -59,13 +63,17 @@ def reliability_panels(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
                 axes.vlines(x[known], low, high, color=colour, linewidth=0.9, alpha=0.6)
     classes = next(iter(arms.values()))[0].classes
     if len(classes) > 2:
+        place: dict[str, Any] = (
+            {"loc": "center right", "bbox_to_anchor": (1.0, 0.5)}  # where a second arm would be
+            if len(arms) == 1
+            else {"loc": "upper right", "bbox_to_anchor": (1.0, 0.0), "ncols": len(classes)}
+        )
         figure.legend(
             handles=[
                 Line2D([], [], color=colour, marker="o", markersize=3, label=name)
                 for colour, name in zip(PALETTE, classes, strict=False)
             ],
-            loc="upper right", bbox_to_anchor=(1.0, 0.0), ncols=len(classes), frameon=False,
-            fontsize=8, labelcolor=INK, handlelength=1.2, columnspacing=1.0,
+            frameon=False, fontsize=8, labelcolor=INK, handlelength=1.2, columnspacing=1.0, **place,
         )  # fmt: skip
     return figure
 
@@ -93,16 +101,21 @@ def decision_figure(arms: Mapping[str, Sequence[Predictions]]) -> Figure:
     some = next(iter(arms.values()))
     everyone = np.mean([_benefit(fold, np.ones(len(fold.labels))) for fold in some], axis=0)
     share = float(np.mean([(fold.labels == 1).mean() for fold in some]))
-    axes.plot(100 * THRESHOLDS, 100 * everyone, color=QUIET, linewidth=0.9, label="act on all")
+    axes.plot(
+        100 * THRESHOLDS,
+        100 * everyone,
+        color=QUIET,
+        linewidth=1.1,
+        linestyle=ALL,
+        label="act on all",
+    )
     axes.axhline(0, color=INK, linewidth=0.9, label="act on none")
     axes.set(ylim=(-15 * share, 105 * share), xlim=(0, 100 * THRESHOLDS[-1]))
     axes.grid(color=LINE, linewidth=0.5)
     axes.set_xlabel("risk from which one acts, %", color=QUIET, fontsize=8.5)
     axes.set_ylabel("net benefit, per 100 patients", color=QUIET, fontsize=8.5)
     axes.tick_params(labelsize=8, length=2)
-    axes.legend(
-        frameon=False, fontsize=7.5, labelcolor=INK, ncols=2, loc="upper right", handlelength=2.6
-    )
+    axes.legend(frameon=False, fontsize=7.5, labelcolor=INK, ncols=2, loc="best", handlelength=2.6)
     return figure
 
 

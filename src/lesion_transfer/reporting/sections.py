@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from lesion_transfer.evaluation.contrasts import DECLARED, Evidence, contrasts
 from lesion_transfer.reporting.cells import ResultsTable
 from lesion_transfer.reporting.forest import ForestRow, forest_figure, forest_rows
-from lesion_transfer.reporting.frames import contrast_frame, metric_frame
+from lesion_transfer.reporting.frames import answer_frame, contrast_frame, metric_frame
 from lesion_transfer.reporting.page import Panel, Section
 from lesion_transfer.reporting.render import heading
 from lesion_transfer.reporting.risk_figures import decision_figure, reliability_panels
@@ -63,17 +63,28 @@ def section(
             {design: contrasts(models, declared) for design, models in arms.items()}
         ),
         metrics=metric_frame(arms),
+        answers=answer_frame(arms),
     )
 
 
 def side_by_side(tables: Iterable[ResultsTable]) -> tuple[Panel, ...]:
-    """Return a forest plot for each design over all tables; none where there is one table."""
+    """Return a forest plot for each design over all tables; none where there is one table.
+
+    Lines are told apart by that part of their setting in which the tables differ.
+    """
     tables = [*tables]
     if len(tables) < 2:
         return ()
+
+    def parts(table: ResultsTable) -> tuple[str, ...]:
+        return table.dataset, table.backbone, f"{table.image_size} px", table.protocol
+
+    telling = [len(set(column)) > 1 for column in zip(*map(parts, tables), strict=True)]
     lines: dict[str, list[ForestRow]] = {}
     for table in tables:
-        setting = f"{table.dataset} · {table.backbone} · {table.protocol}"
+        setting = ", ".join(
+            each for each, differs in zip(parts(table), telling, strict=True) if differs
+        )
         for design in table.designs:
             lines.setdefault(design, []).extend(
                 ForestRow(row.name, setting, row.cell) for row in forest_rows(table, design)

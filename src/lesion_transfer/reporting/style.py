@@ -15,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 INK = "#1b1f24"
 QUIET = "#6b747d"
@@ -65,7 +66,9 @@ def figure_svg(figure: Figure, label: str) -> str:
 
     Text stays text, in the page's font. The named colours above become the page's variables
     ``--ink``, ``--quiet``, ``--line``, ``--page`` and ``--c0`` … ``--c5``, so that the figure
-    follows the reader's light or dark setting. Equal figures give equal text.
+    follows the reader's light or dark setting. Equal figures give equal text. It is cropped or
+    extended to what is drawn, but never narrower than the figure: text of one size in figures of
+    one width has one size on the page.
 
     Parameters
     ----------
@@ -77,9 +80,11 @@ def figure_svg(figure: Figure, label: str) -> str:
     buffer = StringIO()
     figure.patch.set_visible(False)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lesion_transfer"}):
+        drawn = figure.get_tightbbox()
+        left, right = min(drawn.x0, 0.0), max(drawn.x1, figure.get_figwidth())
         figure.savefig(
-            buffer, format="svg", bbox_inches="tight", pad_inches=0.02,
-            metadata={"Date": None, "Creator": None},
+            buffer, format="svg", metadata={"Date": None, "Creator": None},
+            bbox_inches=Bbox.from_extents(left, drawn.y0, right, drawn.y1).padded(0.02),
         )  # fmt: skip
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,9 @@ ARM_COLUMNS = (
 
 
 def results_tables(
-    arms: pd.DataFrame, published: pd.DataFrame | None = None
+    arms: pd.DataFrame,
+    published: pd.DataFrame | None = None,
+    letters: Collection[str] = tuple(MODELS),
 ) -> tuple[ResultsTable, ...]:
     """Build one table per (dataset, backbone, protocol, image size), in the order of the names.
 
@@ -37,6 +39,8 @@ def results_tables(
         ``folds`` with the AUC of each fold (a sequence of floats) is optional; figures show it.
     published
         As :func:`~lesion_transfer.reporting.published.published_results`, the default.
+    letters
+        Of the paper's models, those that have a row even without a result.
 
     Raises
     ------
@@ -56,17 +60,19 @@ def results_tables(
     for arm in arms.to_dict("records"):
         key = tuple(arm[column] for column in TABLE_COLUMNS)
         groups.setdefault(key, []).append({str(name): value for name, value in arm.items()})
-    return tuple(_table(groups[key], published_auc) for key in sorted(groups))
+    return tuple(_table(groups[key], published_auc, letters) for key in sorted(groups))
 
 
 def _table(
-    arms: list[dict[str, Any]], published_auc: Mapping[tuple[str, str, str], float]
+    arms: list[dict[str, Any]],
+    published_auc: Mapping[tuple[str, str, str], float],
+    letters: Collection[str],
 ) -> ResultsTable:
     designs = _ordered({arm["design"] for arm in arms}, [design.value for design in Design])
     rows = {arm["model"]: ModelRow(arm["model"], arm["source"], arm["finetune"]) for arm in arms}
     if set(designs) & {design.value for design in LESION_DESIGNS}:
-        # The six of the paper are always there: what has not been run is part of the picture.
-        for letter, model in MODELS.items():
+        # What has not been run is part of the picture.
+        for letter, model in ((letter, MODELS[letter]) for letter in letters):
             rows.setdefault(letter, ModelRow(letter, str(model.source), model.finetune))
 
     notes = list(dict.fromkeys(arm["stand_in"] for arm in arms if arm["stand_in"]))

@@ -7,20 +7,16 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from keras.config import backend
 
-from lesion_transfer.data.designs import labels_for
-from lesion_transfer.data.published_folds import PublishedFolds, folds_file, read_published_folds
+from lesion_transfer.data.published_folds import PublishedFolds
 from lesion_transfer.data.splits import Partition, five_by_two, fold_indices, holdout
 from lesion_transfer.data.store import ImageStore
-from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbones import Backbone
 from lesion_transfer.protocols import Extraction, Protocol, Training, starting_from
-from lesion_transfer.stages.preprocess import prepared
-from lesion_transfer.stages.pretrain import SourceNetwork, find_backbone, flat, source_network
-from lesion_transfer.stages.requests import ArmRequest
-from lesion_transfer.stages.workspace import Workspace
-from lesion_transfer.study import SCHEMA_VERSION, Arm, Fold, Source, digest, parse_folds
-from lesion_transfer.tracking import Kind, Tag, Unit
+from lesion_transfer.stages.pretrain import SourceNetwork
+from lesion_transfer.study import SCHEMA_VERSION, Arm, Fold, digest
+from lesion_transfer.tracking import Kind, Tag, Unit, flat
 
 Rows = npt.NDArray[np.int64]
 
@@ -47,6 +43,8 @@ class PlannedArm:
         The folds asked for.
     published
         Where the partitions come from a file.
+    looking
+        Test images of each fold that a figure shows.
     """
 
     arm: Arm
@@ -59,6 +57,7 @@ class PlannedArm:
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
     published: PublishedFolds | None = None
+    looking: int = 0
 
     @property
     def training(self) -> Training:
@@ -119,6 +118,7 @@ class PlannedArm:
         return digest(
             SCHEMA_VERSION,
             "network",
+            backend(),
             self.source.key,
             *self._data,
             fold,
@@ -203,7 +203,7 @@ class PlannedArm:
             key=self.arm_key,
             name=f"{arm.model.letter} · {arm.design.short} · {arm.dataset}",
             description=f"{arm.backbone} at {arm.image_size} px from source {arm.model.source}, "
-            f"{tuned}; linear SVM on its features. Mean and spread over "
+            f"{tuned}; {self.protocol.svm.title}. Mean and spread over "
             f"{self.protocol.repeats}×2 folds.{note}",
             identity=self.identity,
             params=self._params(),
@@ -235,59 +235,3 @@ class PlannedArm:
             | flat(protocol.extraction.model_dump(), "extraction")
             | flat(protocol.svm.model_dump(), "svm")
         )
-
-
-def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
-    """Resolve a request: build or find its store and source network, and label its images.
-
-    Raises
-    ------
-    UserError
-        A parameter, data set or model file cannot be used.
-    """
-    protocol = request.load_protocol()
-    published, protocol = _published(request, protocol)
-    folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)
-    backbone = find_backbone(ws, protocol)
-    data = prepared(ws, request, protocol, request.target, request.data_root)
-    rows, labels, classes = labels_for(request.design, data.store.index)
-    if published is not None:
-        index = data.store.index
-        images, groups = index["image_id"].tolist(), index["group_id"].tolist()
-        for note in published.notes(images, groups):
-            ws.progress.note(note)
-        listed = published.listed(images)[rows]
-        rows, labels = rows[listed], labels[listed]
-    arm = Arm(
-        dataset=data.store.dataset,
-        design=request.design,
-        model=request.model,
-        backbone=backbone.name,
-        protocol=protocol.name,
-        image_size=protocol.preparation.size,
-        seed=protocol.seed,
-    )
-    source = source_network(ws, request, protocol, backbone, Source.parse(request.source))
-    return PlannedArm(
-        arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published
-    )
-
-
-def _published(request: ArmRequest, protocol: Protocol) -> tuple[PublishedFolds | None, Protocol]:
-    """Return the request's file of folds, if any, and the protocol with that file's repeats.
-
-    Raises
-    ------
-    UserError
-        The file cannot be used, or there is none to reproduce the original's loop with.
-    """
-    file, _ = folds_file(request.folds)
-    if file is None:
-        if request.reproduce_original_loop:
-            raise UserError(
-                "reproduce_original_loop=true needs the folds published with the paper",
-                expected="folds=<file.yml>, for example folds=protocol1.yml",
-            )
-        return None, protocol
-    published = read_published_folds(file, reproduce_original_loop=request.reproduce_original_loop)
-    return published, protocol.model_copy(update={"repeats": len(published.repeats)})

@@ -1,4 +1,4 @@
-"""Compare: query the folds on the tracking server and rebuild the results table."""
+"""Compare: query the arms on the tracking server and rebuild the results table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from lesion_transfer import __version__
+from lesion_transfer.checkout import checkout
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import summarise
 from lesion_transfer.reporting import render
@@ -20,13 +21,14 @@ from lesion_transfer.reporting.page import html
 from lesion_transfer.reporting.plot import results_figure
 from lesion_transfer.reporting.sections import side_by_side
 from lesion_transfer.reporting.style import figure_png
-from lesion_transfer.reporting.table import results_tables
+from lesion_transfer.reporting.table import TABLE_COLUMNS, results_tables
+from lesion_transfer.stages.arms import StoredArm, stored_arms
+from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.provenance import provenance
 from lesion_transfer.stages.report import report_section
-from lesion_transfer.stages.requests import CompareRequest
 from lesion_transfer.stages.workspace import Workspace, workspace, writable
 from lesion_transfer.study import SCHEMA_VERSION, digest
-from lesion_transfer.tracking import COMPLETE, Kind, StoredRun, Tag, Unit
+from lesion_transfer.tracking import Kind, Tag, Unit
 
 CELL = ["dataset", "backbone", "protocol", "image_size", "design", "model"]
 
@@ -84,49 +86,56 @@ def compare(request: CompareRequest) -> Comparison:
     narrow = {name: values[0] for name, values in wanted.items() if len(values) == 1}
     with workspace(request) as ws:
         ws.progress.now("reading the tracking server")
-        found = ws.tracker.search({Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, **narrow})
-        folds = [
-            run
-            for run in found
-            if run.start_time >= request.since_ms
-            and all(run.tags[name] in values for name, values in wanted.items())
+        arms = [
+            arm.since(request.since_ms)
+            for arm in stored_arms(ws.tracker, narrow)
+            if all(arm.tags[name] in values for name, values in wanted.items())
         ]
-        if not folds:
-            asked = [f"{name}={','.join(values)}" for name, values in wanted.items()]
-            asked += [f"since={request.since}"] * (request.since is not None)
+        arms = [arm for arm in arms if arm.folds]
+        if not arms:
             raise UserError(
-                f"no complete fold on {ws.tracker.uri} matches "
-                + (", ".join(asked) or "this study"),
+                f"no complete fold on {ws.tracker.uri} matches {request.asked or 'this study'}",
+                expected=_there(ws, wanted),
                 next_step="run a study first (mlflow run .), or check MLFLOW_TRACKING_URI and "
                 "MLFLOW_EXPERIMENT_NAME",
             )
-        return compared(ws, folds, request.out, request.reference, adopt=True)
+        return compared(ws, arms, request)
 
 
-def compared(
-    ws: Workspace,
-    folds: Iterable[StoredRun],
-    out: Path,
-    reference: str | None = None,
-    *,
-    adopt: bool = False,
-) -> Comparison:
-    """Build the tables of these folds, write them to ``out`` and log them.
+def _there(ws: Workspace, names: Iterable[str]) -> str:
+    """Say which values of the restricted names have been run; nothing where none has."""
+    arms = stored_arms(ws.tracker, {}) if names else []
+    values = {name: sorted({arm.tags[name] for arm in arms}) for name in names}
+    found = [f"{name}={' or '.join(known)}" for name, known in values.items() if known]
+    return ", ".join(found)
+
+
+def compared(ws: Workspace, found: Iterable[StoredArm], request: CompareRequest) -> Comparison:
+    """Build the tables of these arms, write them to the request's ``out`` and log them.
 
     With a ``reference``, all other models are compared with it; else the declared pairs are.
+
+    Raises
+    ------
+    UserError
+        No table has the reference.
     """
-    arms, notes = arm_results(folds)
-    tables = results_tables(arms)
-    runs = [run for arm in arms["runs"] for run in arm]
-    key = digest(
-        SCHEMA_VERSION, __version__, "comparison", sorted(run.id for run in runs), reference
-    )
-    known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
+    out, reference = request.out, request.reference
+    shown, notes = one_a_cell(found)
+    arms = arm_frame(shown)
+    tables = results_tables(arms, letters=request.letters)
+    notes += mixed(shown) + without_reference(tables, reference)
+    folds = sorted(fold.id for arm in shown for fold in arm.folds)
+    asked = [reference, request.letters, request.asked, notes]
+    key = digest(SCHEMA_VERSION, __version__, checkout(), "comparison", folds, asked)
+    known = ws.tracker.find(key, adopt=True) if ws.reusable(key) else None
     if known is not None:  # the same folds give the same report
         stored = [ws.tracker.artifact(known.id, name) for name in ws.tracker.files(known.id)]
         files = tuple(sorted(_write(out / path.name, path.read_bytes()) for path in stored))
         return Comparison(tables, files, notes, known.id)
-    content = _report(ws, tables, arms, notes, runs, reference)
+    origin = provenance(shown, ws.tracker.uri)
+    origin |= {"asked for": request.asked} if request.asked else {}
+    content = _report(ws, tables, arms, notes, origin, request)
     files = tuple(sorted(_write(out / name, data) for name, data in content.items()))
     unit = Unit(
         kind=Kind.COMPARISON,
@@ -135,7 +144,7 @@ def compared(
         description="\n\n".join(render.markdown(table) for table in tables),
         identity={"dataset": ",".join(sorted({table.dataset for table in tables}))},
     )
-    with ws.tracker.open(unit, adopt=adopt) as run:
+    with ws.tracker.open(unit, adopt=True) as run:
         run.metrics({"arms": len(arms), "folds": int(arms["n_folds"].sum())})
         for path in files:
             run.file(path)
@@ -148,18 +157,17 @@ def _report(
     tables: tuple[ResultsTable, ...],
     arms: pd.DataFrame,
     notes: tuple[str, ...],
-    runs: list[StoredRun],
-    reference: str | None,
+    origin: dict[str, str],
+    request: CompareRequest,
 ) -> dict[str, str | bytes]:
     """Return the files of a comparison, by name."""
-    sections = [report_section(ws, table, arms, reference) for table in tables]
+    anew = request.since is not None
+    sections = [report_section(ws, table, arms, request.reference, anew=anew) for table in tables]
     content: dict[str, str | bytes] = {
         "results.md": "\n\n".join(render.markdown(table) for table in tables),
         "results.csv": render.csv(tables),
         "results.tex": latex(tables),
-        "results.html": html(
-            sections, provenance(runs, ws.tracker.uri), notes, side_by_side(tables)
-        ),
+        "results.html": html(sections, origin, notes, side_by_side(tables)),
         "contrasts.csv": _csv(tables, [each.contrasts for each in sections]),
         "metrics.csv": _csv(tables, [each.metrics for each in sections]),
         "folds.csv": _fold_table(arms).to_csv(index=False),
@@ -170,63 +178,97 @@ def _report(
     }
 
 
-def arm_results(folds: Iterable[StoredRun]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Sum folds up into a row per arm, as :func:`results_tables` reads them.
+def one_a_cell(arms: Iterable[StoredArm]) -> tuple[list[StoredArm], tuple[str, ...]]:
+    """Choose an arm for each cell of the tables.
 
-    Of several runs of one fold, which a process killed between completing and cleaning up can
-    leave, the newest counts. Where several arms claim one cell (another seed, data that has
-    changed, an edited protocol), one with all its folds goes before one without, then the newest;
-    a note says so.
+    Where several claim one (another seed, data that has changed, an edited protocol), one with all
+    its folds goes before one without, then the newest; a note says so.
     """
-    newest: dict[tuple[str, str], StoredRun] = {}
-    for run in sorted(folds, key=lambda run: (run.start_time, run.id)):
-        newest[run.tags[Tag.ARM], run.tags["fold"]] = run
-    by_arm: dict[str, list[StoredRun]] = {}
-    for (arm, _), run in newest.items():
-        by_arm.setdefault(arm, []).append(run)
-    best_last = sorted(by_arm.values(), key=_standing)
-    cells: dict[tuple[str, ...], list[StoredRun]] = {}
+    cells: dict[tuple[str, ...], StoredArm] = {}
     notes = []
-    for runs in best_last:
-        cell = tuple(runs[0].tags[name] for name in CELL)
+    for arm in sorted(arms, key=_standing):
+        cell = tuple(arm.tags[name] for name in CELL)
         if cell in cells:
             notes.append(
                 f"{' · '.join(cell)}: several arms differ in seed, data or protocol values; "
                 "the newest complete one is shown (seed=, image_size= and since= choose)"
             )
-        cells[cell] = runs
+        cells[cell] = arm
+    return [*cells.values()], tuple(dict.fromkeys(notes))
+
+
+def mixed(arms: Iterable[StoredArm]) -> tuple[str, ...]:
+    """Note each table whose arms were not measured on the same folds of the same data."""
+    tables: dict[tuple[str, ...], set[tuple[str, str]]] = {}
+    for arm in arms:
+        measured = arm.tags["seed"], arm.tags.get(Tag.DATA_DIGEST, "")
+        tables.setdefault(tuple(arm.tags[name] for name in TABLE_COLUMNS), set()).add(measured)
+    return tuple(
+        f"{' · '.join(table)}: its arms differ in seed or version of the data; what sets two "
+        "numbers apart need not be their models (seed= and since= choose)"
+        for table, measured in tables.items()
+        if len(measured) > 1
+    )
+
+
+def without_reference(tables: Iterable[ResultsTable], reference: str | None) -> tuple[str, ...]:
+    """Note each table that has nothing to compare with.
+
+    Raises
+    ------
+    UserError
+        None has.
+    """
+    if reference is None:
+        return ()
+    tables = [*tables]
+    lacking = [table for table in tables if reference not in table.found]
+    if len(lacking) == len(tables):
+        raise UserError(
+            f"reference={reference}: no table has a result of such a model",
+            expected="one of "
+            + ", ".join(sorted({name for each in tables for name in each.found})),
+        )
+    return tuple(
+        f"{table.title}: it has no result of {reference}, with which nothing is compared there"
+        for table in lacking
+    )
+
+
+def _standing(arm: StoredArm) -> tuple[bool, int]:
+    """Rank an arm by its folds: complete ones first, then by age."""
+    complete = len(arm.folds) >= arm.expected_folds
+    return complete, max(fold.start_time for fold in arm.folds)
+
+
+def arm_frame(arms: Iterable[StoredArm]) -> pd.DataFrame:
+    """Sum the folds up into a row per arm, as :func:`results_tables` reads them."""
     rows = []
-    for runs in cells.values():
-        runs.sort(key=lambda run: run.tags["fold"])
-        tags, scores = runs[0].tags, [run.metrics["auc"] for run in runs]
+    for arm in arms:
+        tags, scores = arm.tags, [fold.auc for fold in arm.folds]
         summary = summarise(scores)
         rows.append(
             {name: tags[name] for name in CELL}
             | {
                 "image_size": int(tags["image_size"]),
+                "seed": tags["seed"],
                 "source": tags["source"],
                 "finetune": tags["finetune"] == "true",
                 "stand_in": tags.get(Tag.STAND_IN, ""),
                 "n_folds": summary.n,
-                "expected_folds": int(tags[Tag.FOLDS_EXPECTED]),
+                "expected_folds": arm.expected_folds,
                 "mean": summary.mean,
                 "sd": summary.sd,
                 "ci_low": summary.ci_low,
                 "ci_high": summary.ci_high,
-                "run_id": tags.get("mlflow.parentRunId", ""),
+                "run_id": arm.run_id,
                 "folds": tuple(scores),
-                "fold_names": tuple(run.tags["fold"] for run in runs),
-                "fold_runs": tuple(run.id for run in runs),
-                "runs": tuple(runs),
+                "fold_names": tuple(fold.fold for fold in arm.folds),
+                "fold_runs": tuple(fold.id for fold in arm.folds),
+                "runs": arm.folds,
             }
         )
-    return pd.DataFrame(rows), tuple(notes)
-
-
-def _standing(runs: list[StoredRun]) -> tuple[bool, int]:
-    """Rank an arm by its folds: complete ones first, then by age."""
-    complete = len(runs) >= int(runs[0].tags[Tag.FOLDS_EXPECTED])
-    return complete, max(run.start_time for run in runs)
+    return pd.DataFrame(rows)
 
 
 def _fold_table(arms: pd.DataFrame) -> pd.DataFrame:
@@ -238,7 +280,7 @@ def _fold_table(arms: pd.DataFrame) -> pd.DataFrame:
 def _csv(tables: Iterable[ResultsTable], frames: Iterable[pd.DataFrame]) -> str:
     """Join the frames of several tables, each row saying which table it belongs to."""
     joined = [
-        frame.assign(dataset=table.dataset, backbone=table.backbone, protocol=table.protocol)
+        frame.assign(**{name: getattr(table, name) for name in TABLE_COLUMNS})
         for table, frame in zip(tables, frames, strict=True)
     ]
     return pd.concat(joined, ignore_index=True).to_csv(index=False, float_format="%.6g")

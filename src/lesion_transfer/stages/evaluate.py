@@ -14,15 +14,24 @@ import pandas as pd
 
 from lesion_transfer.evaluation.metrics import fold_metrics
 from lesion_transfer.evaluation.predictions import Predictions
+from lesion_transfer.evaluation.softmax import softmax_head
 from lesion_transfer.evaluation.svm import LinearHead, fit_head
 from lesion_transfer.models.fold_model import compose, disagreement, head_model
+from lesion_transfer.models.views import viewed
 from lesion_transfer.reporting.roc import roc_figure
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.extract import FoldFeatures, fold_features, mark_features
-from lesion_transfer.stages.finetune import FOLD_MODEL, fold_network, save_model
+from lesion_transfer.stages.finetune import (
+    FOLD_MODEL,
+    fold_classifier,
+    fold_network,
+    save_model,
+)
+from lesion_transfer.stages.looking import log_looking
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
 from lesion_transfer.tracking import Run
+from lesion_transfer.training.predict import predict
 
 HEAD_MODEL = "model/head.keras"
 PREDICTIONS_FILE = "predictions.parquet"
@@ -38,14 +47,7 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     data = fold_features(ws, planned, fold, run)
     split = planned.fold_rows(fold)
     ws.progress.now(f"{run.unit.name} · classifier")
-    head = fit_head(
-        data.features[split.train],
-        planned.labels[split.train],
-        planned.classes,
-        planned.protocol.svm,
-        planned.protocol.seed,
-        gram=None if data.gram is None else data.gram[np.ix_(split.train, split.train)],
-    )
+    head = _head(ws, planned, fold, run, data)
     tested = data.features[split.test]
     found = Predictions(
         images=planned.ids[split.test],
@@ -59,9 +61,12 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     metrics = fold_metrics(
         found.labels, found.decision, found.probabilities, found.classes, found.threshold
     )
-    _log_model(ws, planned, fold, run, data, head)
+    network = _log_model(ws, planned, fold, run, data, head)
+    if planned.looking:
+        log_looking(ws, planned, run, found, planned.rows[split.test], head, network)
     run.metrics(metrics)
-    run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
+    if planned.protocol.svm.head != "softmax":
+        run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
     if len(planned.classes) == 2:
         run.metrics({"threshold": head.threshold})
     run.metrics({"seconds": time.monotonic() - started, "peak_memory_mb": peak_memory_mb()})
@@ -71,6 +76,28 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     return metrics["auc"]
 
 
+def _head(
+    ws: Workspace, planned: PlannedArm, fold: Fold, run: Run, data: FoldFeatures
+) -> LinearHead:
+    """Return the fold's classifier; all that is chosen comes from its training half."""
+    split, spec = planned.fold_rows(fold), planned.protocol.svm
+    if spec.head == "softmax":
+        kernel, bias = fold_classifier(ws, planned, fold, run)
+        rows = split.validation
+        return softmax_head(
+            kernel, bias, planned.classes, data.features[rows], planned.labels[rows]
+        )
+    rows = split.train
+    return fit_head(
+        data.features[rows],
+        planned.labels[rows],
+        planned.classes,
+        spec,
+        planned.protocol.seed,
+        gram=None if data.gram is None else data.gram[np.ix_(rows, rows)],
+    )
+
+
 def _log_model(
     ws: Workspace,
     planned: PlannedArm,
@@ -78,15 +105,20 @@ def _log_model(
     run: Run,
     data: FoldFeatures,
     head: LinearHead,
-) -> None:
-    """Log the fold model; for a frozen arm, whose folds share one network, the head alone."""
+) -> Any | None:
+    """Log the fold model and return its network; of a frozen arm, log the head and return None."""
     model, name = head_model(head), HEAD_MODEL
-    inputs: npt.NDArray[Any] = data.features[:CHECKED_IMAGES]
+    extraction = planned.protocol.extraction
+    features = data.features[:CHECKED_IMAGES]
+    inputs: npt.NDArray[Any] = features
+    network: Any | None = None
     if planned.arm.model.finetune:
         network = data.network if data.network is not None else fold_network(ws, planned, fold, run)
-        model, name = compose(network, model, planned.protocol.extraction.views), FOLD_MODEL
+        model, name = compose(network, model, extraction.views), FOLD_MODEL
         inputs = planned.store.images[planned.rows[:CHECKED_IMAGES]]
-    error = disagreement(model, inputs, head.probabilities(data.features[:CHECKED_IMAGES]))
+        if not extraction.exact:  # the fold model computes its own features, in float32
+            features = predict(viewed(network, extraction.views), inputs, np.arange(len(inputs)))
+    error = disagreement(model, inputs, head.probabilities(features))
     if not error <= TOLERANCE:
         raise ArithmeticError(
             f"the fold model's probabilities differ from scikit-learn's by {error:.2g}; "
@@ -95,7 +127,8 @@ def _log_model(
     run.metrics({"fold_model_error": error})
     save_model(ws, run, model, name)
     if data.network is not None:
-        mark_features(planned, fold, run)
+        mark_features(ws, planned, fold, run)
+    return network
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -10,28 +10,26 @@ import pandas as pd
 from lesion_transfer.evaluation.bootstrap import RESAMPLES
 from lesion_transfer.evaluation.contrasts import Evidence
 from lesion_transfer.evaluation.predictions import Predictions
+from lesion_transfer.stages.arms import FoldScore
 from lesion_transfer.stages.evaluate import PREDICTIONS_FILE, read_predictions
 from lesion_transfer.stages.workspace import Workspace
-from lesion_transfer.tracking import Run, StoredRun
+from lesion_transfer.tracking import Run
 
 BOOTSTRAP_FILE = "bootstrap.parquet"
 """One column a metric: its mean over the folds, then that of each resample of the groups."""
 
 
-def log_evidence(run: Run, evidence: Evidence, folds: Sequence[StoredRun]) -> None:
+def log_evidence(run: Run, evidence: Evidence, folds: Sequence[FoldScore]) -> None:
     """Log the predictions of all folds as one table, and the metrics' resamples as another."""
     tables = [
-        evidence.folds[stored.tags["fold"]]
-        .frame()
-        .assign(fold=stored.tags["fold"], fold_run=stored.id)
-        for stored in folds
+        evidence.folds[fold.fold].frame().assign(fold=fold.fold, fold_run=fold.id) for fold in folds
     ]
     run.table(pd.concat(tables, ignore_index=True), PREDICTIONS_FILE)
     run.table(pd.DataFrame(evidence.resampled), BOOTSTRAP_FILE)
 
 
 def arm_evidence(
-    ws: Workspace, name: str, arm_run: str, folds: Sequence[StoredRun], expected: int
+    ws: Workspace, name: str, arm_run: str, folds: Sequence[FoldScore], expected: int
 ) -> Evidence:
     """Return what these folds say: as their arm's run has it, or from the folds' own runs.
 
@@ -41,16 +39,16 @@ def arm_evidence(
         return Evidence.of(name, read_folds(ws, folds), expected)
     frame = pd.read_parquet(ws.tracker.artifact(arm_run, PREDICTIONS_FILE))
     resampled = pd.read_parquet(ws.tracker.artifact(arm_run, BOOTSTRAP_FILE))
-    if set(frame["fold_run"]) != {run.id for run in folds} or len(resampled) != RESAMPLES + 1:
+    if set(frame["fold_run"]) != {fold.id for fold in folds} or len(resampled) != RESAMPLES + 1:
         return Evidence.of(name, read_folds(ws, folds), expected)
     found = {str(fold): Predictions.of_frame(part) for fold, part in frame.groupby("fold")}
     values = {str(metric): resampled[metric].to_numpy(np.float64) for metric in resampled}
     return Evidence(name, found, expected, values)
 
 
-def read_folds(ws: Workspace, folds: Sequence[StoredRun]) -> Mapping[str, Predictions]:
+def read_folds(ws: Workspace, folds: Sequence[FoldScore]) -> Mapping[str, Predictions]:
     """Return the predictions of each fold's own run, by the fold's name."""
     return {
-        run.tags["fold"]: read_predictions(ws.tracker.artifact(run.id, PREDICTIONS_FILE))
-        for run in folds
+        fold.fold: read_predictions(ws.tracker.artifact(fold.id, PREDICTIONS_FILE))
+        for fold in folds
     }

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lesion_transfer.evaluation.svm import gram_matrix
+from lesion_transfer.models.precision import in_precision
 from lesion_transfer.models.views import viewed
 from lesion_transfer.stages.arm import PlannedArm
-from lesion_transfer.stages.features import FEATURES_FILE, read_features, to_table
-from lesion_transfer.stages.finetune import fold_network
+from lesion_transfer.stages.features import FEATURES_FILE, Matrix, read_features, write_features
+from lesion_transfer.stages.finetune import fold_network, mark_network
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
-from lesion_transfer.tracking import Kind, Run, Tag, Unit
-from lesion_transfer.training.predict import predict
+from lesion_transfer.tracking import Kind, Run, Tag, Unit, flat
+from lesion_transfer.training.predict import outputs
 
-Matrix = npt.NDArray[np.float32]
+SHARED_GRAM = 10_000
+"""Images up to which the folds of a frozen network share their inner products: 0.8 GB of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,49 +58,51 @@ def fold_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> F
         return FoldFeatures(_in_order(ids, features, planned))
     network = fold_network(ws, planned, fold, run)
     ws.progress.now(f"{run.unit.name} · features")
-    views = planned.protocol.extraction.views
-    features = predict(viewed(network, views), planned.store.images, planned.rows)
     split = planned.fold_rows(fold)
     parts = np.full(len(planned.rows), "test", object)
     parts[split.kept], parts[split.validation] = "train", "validation"
     labels = np.array(planned.classes, object)[planned.labels]
-    run.table(to_table(planned.ids, parts, labels, features), FEATURES_FILE)
+    with ws.scratch() as folder:
+        path = folder / Path(FEATURES_FILE).name
+        blocks = _blocks(planned, network, planned.rows)
+        storage = planned.protocol.extraction.features
+        write_features(path, planned.ids.tolist(), parts.tolist(), labels.tolist(), blocks, storage)
+        run.file(path, str(Path(FEATURES_FILE).parent))
+        _, features = read_features(path)
     return FoldFeatures(features, network=network)
 
 
-def mark_features(planned: PlannedArm, fold: Fold, run: Run) -> None:
+def mark_features(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> None:
     """Let other runs find the features and the network of this one, now that it holds both."""
-    run.flush()
-    run.tags(
-        {
-            Tag.NETWORK_KEY.value: planned.network_key(fold),
-            Tag.FEATURES_KEY.value: planned.features_key(fold),
-        }
-    )
+    mark_network(ws, planned, fold, run)
+    run.tags({Tag.FEATURES_KEY: planned.features_key(fold)})
 
 
 def _frozen(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> FoldFeatures:
     """One extraction for all images serves every fold and design of a frozen source."""
     key = planned.features_key(fold)
-    run_id, features, gram = ws.features.get(key, lambda: _frozen_run(ws, planned, key))
+    run_id, path = ws.feature_files.get(key, lambda: _frozen_run(ws, planned, key))
     tags: dict[str, str] = {Tag.FEATURES_RUN: run_id}
     if planned.source.run_id:
         tags[Tag.NETWORK_RUN] = planned.source.run_id
     run.tags(tags)
-    rows = planned.rows
-    return FoldFeatures(features[rows], gram[np.ix_(rows, rows)])
+
+    def read() -> FoldFeatures:
+        ids, features = read_features(path, planned.rows)
+        if ids != planned.ids.tolist():
+            raise ValueError(f"the features of run {run_id} are of other images than the store")
+        return FoldFeatures(features, gram_matrix(features) if len(ids) <= SHARED_GRAM else None)
+
+    shared: FoldFeatures = ws.features.get(planned.arm_key, read)
+    return shared
 
 
-def _frozen_run(
-    ws: Workspace, planned: PlannedArm, key: str
-) -> tuple[str, Matrix, npt.NDArray[np.float64]]:
+def _frozen_run(ws: Workspace, planned: PlannedArm, key: str) -> tuple[str, Path]:
+    """Return the run that holds the features of a whole store, and their table."""
     store = planned.store
     known = ws.tracker.find(key) if ws.reusable(key) else None
     if known is not None:
-        ids, features = read_features(ws.tracker.artifact(known.id, FEATURES_FILE))
-        if ids != store.index["image_id"].tolist():
-            raise ValueError(f"the features of run {known.id} are of other images than the store")
-        return known.id, features, gram_matrix(features)
+        return known.id, ws.tracker.artifact(known.id, FEATURES_FILE)
     names = ("dataset", "source", "backbone", "image_size", "seed")
     unit = Unit(
         kind=Kind.FEATURES,
@@ -106,26 +112,39 @@ def _frozen_run(
         f"frozen {planned.arm.backbone} from source {planned.arm.model.source}; every fold and "
         "design of the frozen model uses them.",
         identity={name: planned.identity[name] for name in names},
+        params=flat(planned.protocol.extraction.model_dump(), "extraction"),
         tags={Tag.DATA_DIGEST: store.digest},
     )
-    with ws.tracker.open(unit) as run:
+    with ws.tracker.open(unit) as run, ws.scratch() as folder:
         ws.progress.now(unit.name)
+        path = folder / Path(FEATURES_FILE).name
         rows = np.arange(len(store.index))
-        network = viewed(planned.source.build(), planned.protocol.extraction.views)
-        features = predict(network, store.images, rows, progress=ws.progress.track)
-        count = len(rows)
-        table = to_table(
+        write_features(
+            path,
             store.index["image_id"].tolist(),
-            ["all"] * count,
+            ["all"] * len(rows),
             store.index["diagnosis"].tolist(),
-            features,
+            _blocks(planned, planned.source.build(), rows, ws.progress.track),
+            planned.protocol.extraction.features,
         )
-        run.table(table, FEATURES_FILE)
+        run.file(path, str(Path(FEATURES_FILE).parent))
         if planned.source.run_id:
             run.tags({Tag.NETWORK_RUN: planned.source.run_id})
         run.complete()
     ws.made.add(key)
-    return run.id, features, gram_matrix(features)
+    return run.id, ws.tracker.artifact(run.id, FEATURES_FILE)
+
+
+def _blocks(
+    planned: PlannedArm,
+    network: Any,
+    rows: npt.NDArray[np.int64],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Matrix]:
+    """Yield the features of ``rows``, batch by batch, as the protocol's extraction says."""
+    spec = planned.protocol.extraction
+    model = viewed(in_precision(network, spec.precision), spec.views)
+    return outputs(model, planned.store.images, rows, progress=progress)
 
 
 def _in_order(ids: list[str], features: Matrix, planned: PlannedArm) -> Matrix:

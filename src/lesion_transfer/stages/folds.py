@@ -12,10 +12,11 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.statistics import Summary, summarise
 from lesion_transfer.execution import in_this_process
 from lesion_transfer.reporting import DISCLAIMER
-from lesion_transfer.stages.arm import PlannedArm, plan
+from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.evaluate import evaluate_fold
 from lesion_transfer.stages.extract import fold_features, mark_features
 from lesion_transfer.stages.finetune import fold_network, log_network
+from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.summary import stored_folds, sum_up
 from lesion_transfer.stages.workspace import Workspace, workspace
@@ -160,8 +161,9 @@ def _run_fold(ws: Workspace, planned: PlannedArm, fold: Fold, arm: Run, until: S
             data = fold_features(ws, planned, fold, run)
             if data.network is not None:
                 log_network(ws, planned, fold, run, data.network)
-                mark_features(planned, fold, run)
+                mark_features(ws, planned, fold, run)
         else:
-            reused = ws.tracker.find_part(Tag.NETWORK_KEY, planned.network_key(fold)) is not None
+            key = planned.network_key(fold)
+            reused = ws.reusable(key) and ws.tracker.find_part(Tag.NETWORK_KEY, key) is not None
             log_network(ws, planned, fold, run, fold_network(ws, planned, fold, run))
     return FoldResult(fold, run.id, auc, reused=reused)

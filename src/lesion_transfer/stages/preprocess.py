@@ -14,7 +14,7 @@ from lesion_transfer.data.dataset import Dataset
 from lesion_transfer.data.fetch import is_remote
 from lesion_transfer.data.remote import find_store, push_store
 from lesion_transfer.data.store import ImageStore, open_store
-from lesion_transfer.data.summary import fold_balance, pixel_statistics
+from lesion_transfer.data.summary import BALANCE_FILE, balance_of_designs, pixel_statistics
 from lesion_transfer.data.web import shown
 from lesion_transfer.protocols import Preparation, Protocol
 from lesion_transfer.reporting.figures import contact_sheet
@@ -114,15 +114,16 @@ def prepared(
 def _store(
     ws: Workspace, request: DataRequest, dataset: Dataset, preparation: Preparation
 ) -> ImageStore:
-    """Find the store here or at ``store_uri``, or build it and push it there."""
+    """Find the store here or at ``store_uri``, or build it; push it where that lacks it."""
     root, uri = ws.cache / "stores", request.store_uri
-    found = find_store(uri, store_name(dataset, preparation), root) if uri else None
+    if uri:
+        find_store(uri, store_name(dataset, preparation), root)
     store = build_store(
         dataset, preparation, root, request.max_rejected, progress=ws.progress.track
     )
     if request.verify:
         store = open_store(store.path, verify=True)
-    if uri and found is None:
+    if uri:
         push_store(store, uri)
     return store
 
@@ -150,7 +151,8 @@ def _record(run: Run, store: ImageStore, protocol: Protocol) -> None:
     run.table(store.index.drop(columns="path"), "index.csv")
     run.table(store.rejected, "rejected.csv")
     run.table(duplicates, "duplicates.csv")
-    run.table(fold_balance(store.index, protocol.seed, protocol.repeats), "fold_balance.csv")
+    folds = balance_of_designs(store.index, protocol.seed, protocol.repeats)
+    run.table(folds, BALANCE_FILE)
     run.file(store.path / "manifest.json")
     mean = np.rint(pixels.mean_image).astype(np.uint8)[None]
     run.figure(contact_sheet(mean, title=f"{name}, mean"), "mean_image.png")
@@ -206,9 +208,11 @@ def _duplicates_sheet(store: ImageStore) -> Figure:
     captions = [
         f"{number} {image}" for number, image in zip(np.arange(len(ids)) // 2 + 1, ids, strict=True)
     ]
-    title = f"{store.dataset}: {len(store.duplicates)} pairs, {len(pairs)} shown"
-    return _sheet(store, [row_of[image] for image in ids], captions, title)
+    title = f"{store.dataset}: {len(pairs)} of {len(store.duplicates)} pair(s) of duplicates"
+    return _sheet(store, [row_of[image] for image in ids], captions, title, together=2)
 
 
-def _sheet(store: ImageStore, rows: Sequence[int], captions: Sequence[str], title: str) -> Figure:
-    return contact_sheet(store.images[np.asarray(rows, np.int64)], captions, title)
+def _sheet(
+    store: ImageStore, rows: Sequence[int], captions: Sequence[str], title: str, together: int = 1
+) -> Figure:
+    return contact_sheet(store.images[np.asarray(rows, np.int64)], captions, title, together)

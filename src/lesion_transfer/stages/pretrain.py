@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
+from keras.config import backend
 
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.data.splits import holdout
 from lesion_transfer.errors import UserError
-from lesion_transfer.evaluation.metrics import fold_metrics
+from lesion_transfer.evaluation.metrics import fold_metrics, quadratic_kappa
 from lesion_transfer.models.backbones import (
     Backbone,
     is_file,
@@ -29,7 +29,7 @@ from lesion_transfer.stages.preprocess import PreparedData, prepared
 from lesion_transfer.stages.requests import SYNTHETIC, NetworkRequest, PretrainRequest
 from lesion_transfer.stages.workspace import Workspace, workspace
 from lesion_transfer.study import SCHEMA_VERSION, Design, Source, digest, is_stored
-from lesion_transfer.tracking import Kind, Tag, Unit
+from lesion_transfer.tracking import Kind, Tag, Unit, flat
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.checkpoint import Checkpoint
 from lesion_transfer.training.loop import Trainer
@@ -72,9 +72,8 @@ class SourceNetwork:
     @property
     def done(self) -> str:
         """That it is there, and what it is not."""
-        return "The source network is ready" + (
-            f" (note: {self.stand_in})" if self.stand_in else ""
-        )
+        note = f" (note: {self.stand_in})" if self.stand_in else ""
+        return f"The source network is ready{note}"
 
     @property
     def where(self) -> str:
@@ -127,7 +126,7 @@ def source_network(
     """Return the network of a chain, training what is missing of it."""
     size, seed = protocol.preparation.size, protocol.seed
     if not source.chain:
-        key = digest(SCHEMA_VERSION, "random", backbone.identity, size, seed)
+        key = digest(SCHEMA_VERSION, "random", backend(), backbone.identity, size, seed)
         return SourceNetwork(
             key, lambda: backbone.build(size, imagenet=False, seed=seed), run_id=None
         )
@@ -150,8 +149,9 @@ def source_network(
     stand_in = stand_in or parent.stand_in
     data = prepared(ws, request, protocol, target, root)
     spec = starting_from(protocol.pretrain, random=parent.random)
-    key = digest(SCHEMA_VERSION, "trained", parent.key, data.store.digest, spec, seed)
+    key = digest(SCHEMA_VERSION, "trained", backend(), parent.key, data.store.digest, spec, seed)
     unit = _unit(key, request, protocol, backbone, source, stand_in)
+    unit = replace(unit, tags={**unit.tags, Tag.DATA_DIGEST: data.store.digest})
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     run_id = known.id if known else _trained(ws, unit, adopt, parent, data, spec, seed)
     return SourceNetwork(key, lambda: _load(ws, run_id), run_id, stand_in)
@@ -266,17 +266,17 @@ def _trained(
             on_epoch,
             checkpoint,
         )
-        checkpoint.remove()
         scores = predict(trainer.model, store.images, rows[held_out])
         truth = labels[held_out]
         metrics = fold_metrics(truth, scores, scores, classes)
-        metrics["kappa"] = cohen_kappa_score(truth, scores.argmax(axis=1), weights="quadratic")
+        metrics["kappa"] = quadratic_kappa(truth, scores.argmax(axis=1), len(classes))
         run.metrics({f"held_out_{name}": value for name, value in metrics.items()})
         run.metrics({"best_epoch": fit.best_epoch})
         run.figure(curves_figure(fit.history, fit.best_epoch, unit.name), "curves.png")
         trainer.network.save(folder / NETWORK_FILE)
         run.file(folder / NETWORK_FILE)
         run.complete()
+        checkpoint.remove()
     ws.made.add(unit.key)
     return run.id
 
@@ -290,12 +290,3 @@ def _stored(backbone: Backbone, size: int, seed: int, path: Path) -> Any:
 
 def _load(ws: Workspace, run_id: str) -> Any:
     return load_network(ws.tracker.artifact(run_id, NETWORK_FILE))
-
-
-def flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
-    """Flatten nested parameters to ``prefix.name``, as MLflow's filters and charts want them."""
-    flattened: dict[str, str] = {}
-    for name, value in values.items():
-        path = f"{prefix}.{name}"
-        flattened |= flat(value, path) if isinstance(value, dict) else {path: str(value)}
-    return flattened

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from lesion_transfer import __version__
-from lesion_transfer.tracking import StoredRun, Tag
+from lesion_transfer.checkout import checkout
+from lesion_transfer.stages.arms import StoredArm
+from lesion_transfer.tracking import Tag
 
-COMMIT = "mlflow.source.git.commit"
 PACKAGES = ("mlflow", "keras", "scikit-learn", "numpy", "scipy", "pandas", "matplotlib")
 
 
-def provenance(folds: Sequence[StoredRun], tracking_uri: str) -> dict[str, str]:
+def provenance(arms: Sequence[StoredArm], tracking_uri: str) -> dict[str, str]:
     """Describe the runs a report is made of, and the code that made it.
 
     Parameters
     ----------
-    folds
-        The fold runs, at least one.
+    arms
+        With their folds; at least one.
     tracking_uri
         Of their server; a password in it is left out.
     """
-    newest = max(run.start_time for run in folds)
+    folds = [fold for arm in arms for fold in arm.folds]
+    newest = max(fold.start_time for fold in folds)
     versions = [f"{name} {version(name)}" for name in PACKAGES]
     return {
         "fold runs": f"{len(folds)}, the newest from "
         f"{datetime.fromtimestamp(newest / 1000, UTC):%Y-%m-%d %H:%M} UTC",
-        "their code": _several(run.tags.get(COMMIT, "unknown")[:12] for run in folds),
+        "their code": _several(fold.code for fold in folds),
         "their data": _several(
-            f"{run.tags['dataset']} {run.tags.get(Tag.DATA_DIGEST, 'unknown')[:16]}"
-            for run in folds
+            f"{arm.tags['dataset']} {arm.tags.get(Tag.DATA_DIGEST, 'unknown')[:16]}" for arm in arms
         ),
         "tracking server": without_password(tracking_uri),
-        "this report's code": f"lesion_transfer {__version__}, {_checkout()}",
+        "this report's code": f"lesion_transfer {__version__}, {_clone()}",
         "packages": ", ".join([f"Python {platform.python_version()}", *versions]),
     }
 
@@ -53,15 +52,8 @@ def _several(values: Iterable[str]) -> str:
     return ", ".join(sorted(set(values)))
 
 
-def _checkout() -> str:
-    """Return the commit of this code's clone and whether files differ from it."""
-    folder = Path(__file__).parent
-    git = ["git", "-C", str(folder)]
-    try:
-        commit, changes = (
-            subprocess.run([*git, *what], capture_output=True, text=True, check=True).stdout.strip()
-            for what in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", str(folder.parent)])
-        )
-    except (OSError, subprocess.CalledProcessError):
+def _clone() -> str:
+    found = checkout()
+    if found is None:
         return "not in a git clone"
-    return f"git {commit[:12]}{', with uncommitted changes' if changes else ''}"
+    return f"git {found.commit[:12]}{', with uncommitted changes' if found.changed else ''}"

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
 
 import pandas as pd
 
-from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.contrasts import DECLARED, Evidence
-from lesion_transfer.reporting.cells import ModelRow, ResultsTable
-from lesion_transfer.reporting.page import FOLD_COLUMNS, MISSING_COLUMNS, Section
+from lesion_transfer.reporting.cells import ResultsTable
+from lesion_transfer.reporting.page import FOLD_COLUMNS, Section
 from lesion_transfer.reporting.sections import section
 from lesion_transfer.reporting.table import TABLE_COLUMNS
 from lesion_transfer.stages.evidence import arm_evidence
+from lesion_transfer.stages.missing import missing
 from lesion_transfer.stages.provenance import without_password
-from lesion_transfer.stages.requests import SYNTHETIC
 from lesion_transfer.stages.workspace import Workspace
 
 
 def report_section(
-    ws: Workspace, table: ResultsTable, arms: pd.DataFrame, reference: str | None
+    ws: Workspace,
+    table: ResultsTable,
+    arms: pd.DataFrame,
+    reference: str | None,
+    *,
+    anew: bool = False,
 ) -> Section:
     """Return a table's section of the page.
 
@@ -28,14 +32,11 @@ def report_section(
     ws, table
         The surroundings, and the table.
     arms
-        The frame the tables were made of, with a column ``runs``: the fold runs of each arm.
+        The frame the tables were made of, with a column ``runs``: the folds of each arm.
     reference
         The model that all others are compared with; None: the declared contrasts.
-
-    Raises
-    ------
-    UserError
-        The table has no such reference.
+    anew
+        Whether folds may be missing because they are too old, and must be computed again.
     """
     setting = [table.dataset, table.backbone, table.protocol, table.image_size]
     ours = arms[(arms[[*TABLE_COLUMNS]] == setting).all(axis=1)]
@@ -49,23 +50,18 @@ def report_section(
                 ws, model, arm["run_id"], arm["runs"], arm["expected_folds"]
             )
     ws.progress.now(f"{table.title} · tests and figures")
-    made = section(table, found, DECLARED if reference is None else _with(reference, table))
-    return Section(**vars(made) | {"folds": _folds(ws, ours), "missing": missing(table)})
-
-
-def _with(reference: str, table: ResultsTable) -> list[tuple[str, str]]:
-    """Pair every other model with the reference, which comes first."""
-    models = [
-        row.name
-        for row in table.models
-        if not all(table.cell(design, row).missing for design in table.designs)
-    ]
-    if reference not in models:
-        raise UserError(
-            f"reference={reference}: no such model in the table {table.title}",
-            expected=f"one of {', '.join(models)}",
-        )
-    return [(reference, model) for model in models if model != reference]
+    pairs = (
+        DECLARED
+        if reference is None
+        else [(reference, model) for model in table.found if model != reference]
+    )
+    made = section(table, found, pairs)
+    return replace(
+        made,
+        folds=_folds(ws, ours),
+        missing=missing(table, _seed(ours), anew=anew),
+        reference=reference or "",
+    )
 
 
 def _folds(ws: Workspace, arms: pd.DataFrame) -> pd.DataFrame:
@@ -75,44 +71,18 @@ def _folds(ws: Workspace, arms: pd.DataFrame) -> pd.DataFrame:
         (
             arm["design"],
             arm["model"],
-            run.tags["fold"],
-            run.metrics["auc"],
-            run.id,
-            page + run.id if address.startswith("http") else "",
+            fold.fold,
+            fold.auc,
+            fold.id,
+            page + fold.id if address.startswith("http") else "",
         )
         for arm in arms.to_dict("records")
-        for run in arm["runs"]
+        for fold in arm["runs"]
     ]
     return pd.DataFrame(rows, columns=[*FOLD_COLUMNS])
 
 
-def missing(table: ResultsTable) -> pd.DataFrame:
-    """Return the cells that lack folds, and for each the command that computes them.
-
-    Folds that are there are reused by it. Where the data lie, only its user knows.
-    """
-    expected = max(cell.expected_folds for cell in table.cells.values())
-    rows = [
-        (design, row.name, expected - cell.n_folds, _command(table, design, row))
-        for design in table.designs
-        for row in table.models
-        for cell in [table.cell(design, row)]
-        if cell.n_folds < expected
-    ]
-    return pd.DataFrame(rows, columns=[*MISSING_COLUMNS])
-
-
-def _command(table: ResultsTable, design: str, model: ModelRow) -> str:
-    given = {
-        "target": table.dataset,
-        "design": design,
-        "source": model.source,
-        "finetune": str(model.finetune).lower(),
-        "backbone": table.backbone,
-        "protocol": table.protocol,
-        "image_size": str(table.image_size),
-    }
-    if table.dataset != SYNTHETIC:
-        given["data_root"] = "…"
-    options = " ".join(f"-P {name}={shlex.quote(value)}" for name, value in given.items())
-    return f"mlflow run . -e evaluate {options}"
+def _seed(arms: pd.DataFrame) -> str:
+    """Return the seed of these arms; empty where they have several."""
+    seeds = set(arms["seed"])
+    return str(seeds.pop()) if len(seeds) == 1 else ""

@@ -6,48 +6,25 @@ lists a parameter. A value left empty means "not given": MLflow projects hand ov
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import Protocol, load_protocol
+from lesion_transfer.stages.compare_request import CompareRequest
+from lesion_transfer.stages.request import Request, comma_list
 from lesion_transfer.study import LESION_DESIGNS, MODELS, Design, Model, Source
 
 SYNTHETIC = "synthetic"
 
 FOLDS = "all, or some (1x1,1x2,3x1); or a file of published folds (file.yml, file.yml:1x1,1x2)"
+LOOKING = (
+    "test images of each fold, half of them its surest errors, for which a figure shows where the "
+    "model looks, some 50 passes of the network each; not given: 8, for synthetic data none"
+)
 ORIGINAL_LOOP = "with published folds: the original scripts' ten fits, which visit 3 partitions"
-
-
-class Request(BaseModel):
-    """What every stage accepts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    summary: ClassVar[str]
-    """The sentence that heads ``--help``."""
-
-    cache: Path = Field(
-        Path("~/.cache/lesion_transfer"),
-        description="folder for image stores and networks; safe to delete",
-    )
-    force: bool = Field(False, description="compute anew, even where a complete run has the result")
-    debug: bool = Field(False, description="show tracebacks of errors")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_means_not_given(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        return {key: value for key, value in values.items() if value != ""}
-
-    @field_validator("cache")
-    @classmethod
-    def _expand_home(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
 
 
 class DataRequest(Request):
@@ -122,12 +99,12 @@ class NetworkRequest(DataRequest):
     backbone: str | None = Field(
         None,
         description="small_vgg, vgg_m, a keras.applications name, or a Keras model file (path, "
-        "s3://, models:/ or runs:/); not given: the protocol's",
+        "https://, s3://, models:/ or runs:/); not given: the protocol's",
     )
     weights: str | None = Field(
         None,
-        description="file of the ImageNet weights (path or s3://): MatConvNet's .mat for vgg_m, "
-        "VGG16 or VGG19, Keras' .h5 for other names; not given: the protocol's",
+        description="file of the ImageNet weights (path, https:// or s3://): MatConvNet's .mat for "
+        "vgg_m, VGG16 or VGG19, Keras' .h5 for other names; not given: the protocol's",
     )
     feature_layer: str | None = Field(
         None, description="layer that gives the features; not given: the protocol's"
@@ -193,13 +170,21 @@ class ArmRequest(NetworkRequest):
     finetune: bool = Field(True, description="train on the target; false: frozen features")
     folds: str = Field("all", description=FOLDS)
     reproduce_original_loop: bool = Field(False, description=ORIGINAL_LOOP)
+    looking: int | None = Field(None, ge=0, le=32, description=LOOKING)
 
     _check_source = field_validator("source")(_source)
 
     @property
-    def model(self) -> Model:
+    def pair(self) -> Model:
         """The (source, fine-tune?) pair."""
         return Model(source=Source.parse(self.source), finetune=self.finetune)
+
+    @property
+    def images_looked_at(self) -> int:
+        """Test images of each fold in the figure of where the model looks."""
+        if self.looking is None:
+            return 0 if self.target == SYNTHETIC else 8
+        return self.looking
 
 
 class PreprocessRequest(DataRequest):
@@ -223,15 +208,13 @@ class ExtractRequest(ArmRequest):
 class EvaluateRequest(ArmRequest):
     """Score one arm."""
 
-    summary = "Train and score the SVM of every fold, running the earlier stages where needed."
+    summary = "Train and score the SVM of every fold, or score a model on another data set."
 
-
-def _comma_list(allowed: tuple[str, ...], text: str) -> str:
-    parts = [part.strip() for part in text.split(",")]
-    wrong = [part for part in parts if part not in allowed]
-    if wrong:
-        raise ValueError(f"{wrong[0]!r} is not one of {', '.join(allowed)}")
-    return ",".join(part for part in allowed if part in parts)
+    model: str | None = Field(
+        None,
+        description="a fold's model to score on all of the target instead: models:/<name>@<alias>, "
+        "models:/<name>/<version> or runs:/<run id>; what is trained is then ignored",
+    )
 
 
 class StudyRequest(NetworkRequest):
@@ -247,17 +230,18 @@ class StudyRequest(NetworkRequest):
     models: str = Field(",".join(MODELS), description="comma-separated letters of the models A–F")
     folds: str = Field("all", description=FOLDS)
     reproduce_original_loop: bool = Field(False, description=ORIGINAL_LOOP)
+    looking: int | None = Field(None, ge=0, le=32, description=LOOKING)
     out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
 
     @field_validator("designs")
     @classmethod
     def _known_designs(cls, text: str | None) -> str | None:
-        return text and _comma_list(tuple(design.value for design in Design), text)
+        return text and comma_list(tuple(design.value for design in Design), text)
 
     @field_validator("models")
     @classmethod
     def _known_models(cls, text: str) -> str:
-        return _comma_list(tuple(MODELS), text)
+        return comma_list(tuple(MODELS), text)
 
     def arms(self) -> list[ArmRequest]:
         """Return the study's arms, designs outermost."""
@@ -275,55 +259,6 @@ class StudyRequest(NetworkRequest):
             for design in designs
             for letter in self.models.split(",")
         ]
-
-
-class CompareRequest(Request):
-    """Which runs the table is made of."""
-
-    summary = "Query the tracking server and rebuild the results table."
-
-    design: Design | None = Field(None, description="only this design")
-    dataset: str | None = Field(None, description="only these data sets, comma-separated")
-    models: str | None = Field(None, description="only these letters, comma-separated")
-    backbone: str | None = Field(None, description="only these backbones, comma-separated")
-    protocol: str | None = Field(None, description="only these protocols, comma-separated")
-    reference: str | None = Field(
-        None, description="compare every model with this one; not given: the paper's six questions"
-    )
-    since: date | None = Field(
-        None, description="only folds begun on or after this day (UTC), as 2026-01-31"
-    )
-    seed: int | None = Field(None, ge=0, description="only this seed")
-    image_size: int | None = Field(None, description="only this image size, pixels")
-    out: Path = Field(Path("comparison"), description="folder the table and figures are written to")
-
-    @field_validator("models")
-    @classmethod
-    def _known_models(cls, text: str | None) -> str | None:
-        return text and _comma_list(tuple(MODELS), text)
-
-    @property
-    def selection(self) -> dict[str, tuple[str, ...]]:
-        """The allowed values of each tag that is restricted."""
-        given = {
-            "design": self.design.value if self.design else None,
-            "dataset": self.dataset,
-            "model": self.models,
-            "backbone": self.backbone,
-            "protocol": self.protocol,
-        }
-        return {
-            name: tuple(part.strip() for part in text.split(","))
-            for name, text in given.items()
-            if text is not None
-        }
-
-    @property
-    def since_ms(self) -> int:
-        """The earliest start of a fold, milliseconds since 1970."""
-        if self.since is None:
-            return 0
-        return int(datetime.combine(self.since, time.min, UTC).timestamp() * 1000)
 
 
 ENTRY_POINTS: dict[str, type[Request]] = {

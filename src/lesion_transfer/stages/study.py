@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.errors import UserError
-from lesion_transfer.stages.arm import plan
+from lesion_transfer.stages.arms import StoredArm, arm_of
 from lesion_transfer.stages.compare import Comparison, compared
+from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.folds import complete_folds, run_arm
+from lesion_transfer.stages.plan import check_head, plan
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import find_backbone, source_data
 from lesion_transfer.stages.requests import ArmRequest, StudyRequest
 from lesion_transfer.stages.workspace import Workspace, workspace, writable
 from lesion_transfer.study import Design, Source
-from lesion_transfer.tracking import StoredRun
 
 
 def study(request: StudyRequest) -> Comparison:
@@ -26,14 +27,14 @@ def study(request: StudyRequest) -> Comparison:
     writable(request.out, "out")
     with workspace(request) as ws:
         arms = _possible(ws, request)
-        done: list[StoredRun] = []
+        done: list[StoredArm] = []
         planned = [plan(ws, arm) for arm in arms]
         ws.progress.start(sum(len(arm.folds) for arm in planned), "the study")
         for arm in planned:
-            run_arm(ws, arm)
-            done += complete_folds(ws, arm).values()
+            run_id = run_arm(ws, arm).run_id
+            done.append(arm_of(run_id, arm.identity | arm.tags, complete_folds(ws, arm).values()))
         ws.progress.now("the results table")
-        return compared(ws, done, request.out, adopt=True)
+        return compared(ws, done, CompareRequest(out=request.out))
 
 
 def _possible(ws: Workspace, request: StudyRequest) -> list[ArmRequest]:
@@ -42,6 +43,8 @@ def _possible(ws: Workspace, request: StudyRequest) -> list[ArmRequest]:
     A design that was asked for by name is not left out: lacking a class is an error then.
     """
     protocol = request.load_protocol()
+    for arm in request.arms():
+        check_head(arm.pair, protocol)
     backbone = find_backbone(ws, protocol)
     index = prepared(ws, request, protocol, request.target, request.data_root).store.index
     impossible: set[Design] = set()

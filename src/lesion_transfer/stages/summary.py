@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lesion_transfer.data.summary import BALANCE_FILE, balance, fold_parts
 from lesion_transfer.evaluation.bootstrap import Estimate, intervals
 from lesion_transfer.evaluation.contrasts import Evidence
 from lesion_transfer.evaluation.predictions import confusion
 from lesion_transfer.evaluation.statistics import Summary, summarise
 from lesion_transfer.reporting import DISCLAIMER
 from lesion_transfer.reporting.figures import confusion_figure
+from lesion_transfer.reporting.risk_figures import decision_figure, reliability_panels
 from lesion_transfer.reporting.roc import mean_roc_figure
 from lesion_transfer.stages.arm import PlannedArm
+from lesion_transfer.stages.arms import FoldScore, fold_index
 from lesion_transfer.stages.evidence import log_evidence, read_folds
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
@@ -36,15 +39,18 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     folds = stored_folds(ws, planned)
     ws.progress.now(f"{run.unit.name} · summary")
     runs = [folds[fold] for fold in sorted(folds, key=str)]
-    evidence = Evidence.of(str(planned.arm), read_folds(ws, runs), 2 * planned.protocol.repeats)
+    scores = [FoldScore.of(stored) for stored in runs]
+    evidence = Evidence.of(str(planned.arm), read_folds(ws, scores), 2 * planned.protocol.repeats)
     estimates = intervals(evidence.resampled)
     summaries = {name: summarise([stored.metrics[name] for stored in runs]) for name in estimates}
     auc = summaries["auc"]
     for name, summary in summaries.items():
         run.metrics(_finite({f"{name}_mean": summary.mean, f"{name}_sd": summary.sd}))
     run.metrics(_finite({"auc_ci_low": auc.ci_low, "auc_ci_high": auc.ci_high, "folds": auc.n}))
-    log_evidence(run, evidence, runs)
+    log_evidence(run, evidence, scores)
     run.table(_interval_table(summaries, estimates), INTERVALS_FILE)
+    parts = fold_parts(planned.partitions)
+    run.table(balance(planned.labels, planned.classes, planned.groups, parts), BALANCE_FILE)
     run.dataset(
         planned.store.index[["image_id", "group_id", "diagnosis"]],
         planned.arm.dataset,
@@ -53,10 +59,15 @@ def sum_up(ws: Workspace, planned: PlannedArm, run: Run) -> None:
     )
     title = str(planned.arm)
     found = [*evidence.folds.values()]
+    shown = {planned.arm.model.letter: found}
+    run.figure(reliability_panels(shown), "reliability.png")
+    if len(planned.classes) == 2:
+        run.figure(decision_figure(shown), "decision.png")
     curves = [(fold.labels, fold.decision) for fold in found]
     run.figure(mean_roc_figure(curves, planned.classes, title), "roc.png")
     run.figure(confusion_figure(confusion(found), planned.classes, title), "confusion.png")
     run.text(model_card(planned, folds, auc), "model_card.md")
+    run.tags({Tag.FOLDS: fold_index(scores)})
     if len(folds) == 2 * planned.protocol.repeats:
         run.complete()
 
@@ -104,9 +115,9 @@ def model_card(planned: PlannedArm, folds: dict[Fold, StoredRun], auc: Summary) 
 {note}
 ## Model
 
-{arm.backbone} at {arm.image_size} px, weights from {arm.model.source}, {tuned}; a linear SVM on
-its L2-normalised features, calibrated inside the training half. Protocol `{arm.protocol}`, seed
-{arm.seed}.
+{arm.backbone} at {arm.image_size} px, weights from {arm.model.source}, {tuned};
+{planned.protocol.svm.title}, calibrated inside the training half. Protocol `{arm.protocol}`,
+seed {arm.seed}.
 
 ## Data
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.reporting.progress import Progress
-from lesion_transfer.stages.requests import Request
+from lesion_transfer.stages.request import Request
 from lesion_transfer.tracking import Tracker
 
 KEPT_IN_MEMORY = 2
@@ -45,9 +45,13 @@ class Workspace:
     force: bool
     trainers: Recent = field(default_factory=Recent)
     initial: Recent = field(default_factory=Recent)
+    networks: Recent = field(default_factory=Recent)
+    feature_files: Recent = field(default_factory=Recent)
     features: Recent = field(default_factory=Recent)
     made: set[str] = field(default_factory=set)
     """Keys computed by this command: with ``force``, each is computed anew once, not again."""
+    apart: set[str] = field(default_factory=set)
+    """Pairs of image stores that were found to share no picture."""
 
     def reusable(self, key: str) -> bool:
         """Whether an existing result with this key may be used."""

@@ -7,7 +7,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +19,6 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, RunTag, SourceType
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from mlflow.utils.git_utils import get_git_commit
 from mlflow.utils.mlflow_tags import (
     MLFLOW_GIT_COMMIT,
     MLFLOW_RUN_NAME,
@@ -31,6 +29,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from lesion_transfer import __version__
+from lesion_transfer.checkout import checkout
 from lesion_transfer.tracking.schema import COMPLETE, STARTED, Kind, Tag, Unit
 
 FLUSH_SECONDS = 5.0
@@ -184,8 +183,11 @@ class Run:
 
 def start_tags(unit: Unit, owner: str) -> dict[str, str]:
     """Return the tags a run carries from its first moment."""
-    commit = _commit()
-    return ({MLFLOW_GIT_COMMIT: commit} if commit else {}) | {
+    clone = checkout()
+    code = {MLFLOW_GIT_COMMIT: clone.commit} if clone else {}
+    if clone and clone.changed:
+        code[Tag.CODE_CHANGED] = "true"
+    return code | {
         MLFLOW_SOURCE_NAME: f"lesion_transfer {__version__}",
         MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.PROJECT),
         MLFLOW_USER: getpass.getuser(),
@@ -198,13 +200,6 @@ def start_tags(unit: Unit, owner: str) -> dict[str, str]:
         Tag.STATE: STARTED,
         Tag.OWNER: owner,
     }
-
-
-@cache
-def _commit() -> str | None:
-    """Return the git commit of this code, where it runs from a clone of its repository."""
-    commit: str | None = get_git_commit(__file__)
-    return commit
 
 
 def _folder(name: str) -> str:

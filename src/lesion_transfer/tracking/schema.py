@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 SYSTEM_PREFIX = "lt."
 
@@ -17,6 +18,7 @@ class Kind(StrEnum):
     FEATURES = "features"
     ARM = "arm"
     FOLD = "fold"
+    EXTERNAL = "external"
     COMPARISON = "comparison"
 
 
@@ -24,7 +26,8 @@ class Tag(StrEnum):
     """Tags of every run beside the identity of its arm.
 
     A run's ``KEY`` says what it was made from. ``NETWORK_KEY`` and ``FEATURES_KEY`` are written
-    when its network or features have been logged, so that other runs can use them.
+    when its network or features have been logged, so that other runs can use them. An arm's
+    ``FOLDS`` names its complete folds with their results, so that tables need not read the folds.
     """
 
     KIND = "lt.kind"
@@ -36,10 +39,13 @@ class Tag(StrEnum):
     FEATURES_KEY = "lt.features_key"
     NETWORK_RUN = "lt.network_run"
     FEATURES_RUN = "lt.features_run"
+    MODEL_RUN = "lt.model_run"
     ARM = "lt.arm"
+    FOLDS = "lt.folds"
     FOLDS_EXPECTED = "lt.folds_expected"
     DATA_DIGEST = "lt.data_digest"
     STAND_IN = "lt.stand_in"
+    CODE_CHANGED = "lt.code_changed"
 
 
 STARTED = "started"
@@ -72,3 +78,12 @@ class Unit:
     identity: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
+    """Flatten nested parameters to ``prefix.name``, as MLflow's filters and charts want them."""
+    flattened: dict[str, str] = {}
+    for name, value in values.items():
+        path = f"{prefix}.{name}"
+        flattened |= flat(value, path) if isinstance(value, dict) else {path: str(value)}
+    return flattened

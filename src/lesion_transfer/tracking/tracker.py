@@ -5,39 +5,27 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import requests
 from alembic.util import CommandError
 from mlflow import MlflowClient
-from mlflow import entities as mlflow_entities
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.tracking import reading
 from lesion_transfer.tracking.moving import move_run
+from lesion_transfer.tracking.reading import StoredRun, stored_run
 from lesion_transfer.tracking.runs import Run, start_tags
 from lesion_transfer.tracking.schema import COMPLETE, STARTED, Kind, Tag, Unit
 
-PAGE = 1000
 TRIES = 5
 LONGEST_TAG = 5000
 EXPERIMENT_KIND = "mlflow.experimentKind"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """What a reader needs of a run on the server."""
-
-    id: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    start_time: int
 
 
 class Tracker:
@@ -97,24 +85,15 @@ class Tracker:
 
     # --- reading
 
-    def search(self, tags: Mapping[str, str]) -> Iterator[StoredRun]:
-        """Yield the active runs that carry all these tags, oldest first."""
-        condition = " and ".join(
-            f"tags.`{name}` = {_quoted(value)}" for name, value in tags.items()
-        )
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id],
-                condition,
-                max_results=PAGE,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from map(_stored, page)
-            token = page.token
-            if not token:
-                return
+    def search(
+        self, tags: Mapping[str, str], experiment_id: str | None = None
+    ) -> Iterator[StoredRun]:
+        """Yield the active runs that carry all these tags, oldest first; of this experiment."""
+        return reading.search(self._client, experiment_id or self.experiment_id, tags)
+
+    def intact(self, groups: Sequence[Collection[str]]) -> list[bool]:
+        """Return for each group of run ids whether all its runs are active and complete."""
+        return reading.intact(self._client, self.experiment_id, groups)
 
     def find(self, key: str, *, adopt: bool = False) -> StoredRun | None:
         """Return the complete run of a unit of work, or None.
@@ -124,7 +103,11 @@ class Tracker:
         stored = next(self.search({Tag.KEY: key, Tag.STATE: COMPLETE}), None)
         if stored is None or not adopt or self._handed_over is None:
             return stored
-        return _stored(self._client.get_run(self._take_over(stored.id)))
+        return stored_run(self._client.get_run(self._take_over(stored.id)))
+
+    def run_of_model(self, uri: str) -> StoredRun:
+        """Return the run that made a ``models:/…`` or ``runs:/…``."""
+        return reading.run_of_model(self._client, uri)
 
     def find_part(self, tag: Tag, key: str) -> StoredRun | None:
         """Return a run that has logged the network or features with this key, or None."""
@@ -240,7 +223,7 @@ class Tracker:
 
     def _discard(self, run_id: str, in_favour_of: str) -> None:
         """Remove a run that only repeats another, to which all that refers to it is turned."""
-        for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN):
+        for reference in (MLFLOW_PARENT_RUN_ID, Tag.NETWORK_RUN, Tag.FEATURES_RUN, Tag.MODEL_RUN):
             for run in self.search({reference: run_id}):
                 self._client.set_tag(run.id, reference, in_favour_of)
         self._remove(run_id)
@@ -256,7 +239,7 @@ class Tracker:
         run_id, self._handed_over = self._handed_over, None
         if stored is None:
             return run_id
-        other = _stored(self._client.get_run(stored))
+        other = stored_run(self._client.get_run(stored))
         if other.tags.get(Tag.STATE) == STARTED and self._in_use(other):
             note = f"Another process works on this: see run {stored}."
             self._client.set_tag(run_id, MLFLOW_RUN_NOTE, note)
@@ -279,23 +262,6 @@ class Tracker:
             self._client.set_tag(
                 self._handed_over, MLFLOW_RUN_NOTE, f"Failed: {text}"[:LONGEST_TAG]
             )
-
-
-def _quoted(value: str) -> str:
-    """Return ``value`` as a string of MLflow's filter language, which has no escapes."""
-    if "'" in value and '"' in value:
-        raise UserError(
-            f"{value!r} cannot be searched for",
-            expected="a text with one kind of quotation marks at most",
-        )
-    return f'"{value}"' if "'" in value else f"'{value}'"
-
-
-def _stored(run: mlflow_entities.Run) -> StoredRun:
-    data = run.data
-    return StoredRun(
-        str(run.info.run_id), data.tags, data.params, data.metrics, int(run.info.start_time)
-    )
 
 
 def _alive(process: int) -> bool:

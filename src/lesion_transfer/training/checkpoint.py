@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+
+from lesion_transfer.errors import UserError
 
 Arrays = Sequence[npt.NDArray[np.generic]]
 
@@ -105,9 +108,24 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self) -> State | None:
-        """Read the state, or None where there is no checkpoint."""
+        """Read the state, or None where there is no checkpoint.
+
+        Raises
+        ------
+        UserError
+            The file is damaged, as after a disk was full or power failed.
+        """
         if not self._path.exists():
             return None
+        try:
+            return self._read()
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise UserError(
+                f"the checkpoint {self._path} cannot be read: {error}",
+                next_step="delete it; the training then starts from its first epoch",
+            ) from error
+
+    def _read(self) -> State:
         with np.load(self._path, allow_pickle=False) as stored:
             meta = json.loads(str(stored["meta"]))
             groups: dict[str, list[npt.NDArray[np.generic]]] = {

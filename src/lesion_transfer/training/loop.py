@@ -95,6 +95,8 @@ class Trainer:
         self.classes = classes
         self.spec = spec
         for layer in network._flatten_layers():
+            layer.trainable = True  # also where a file was saved with it frozen
+        for layer in network._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = not spec.freeze_batch_norm
         self._computing = in_precision(network, spec.precision)
@@ -148,7 +150,7 @@ class Trainer:
         Raises
         ------
         TrainingDivergedError
-            The loss is no longer a finite number.
+            The loss, or an answer of the network, is no longer a finite number.
         UserError
             There is no validation image to choose the epoch by.
         """
@@ -166,9 +168,17 @@ class Trainer:
         history = list(state.history) if state is not None else []
         best = state.best if state is not None else None
         for epoch in range(len(history) + 1, self.spec.epochs + 1):
+            waited = 0 if best is None else epoch - 1 - best.epoch
+            if self.spec.patience is not None and waited >= self.spec.patience:
+                break  # asked before an epoch, for a checkpoint may be of the last one
             row = self._epoch(epoch, training, seed, feed)
             raw = self._swap_in_average()
             probabilities = predict(self.model, validation.images, validation.rows)
+            if not np.isfinite(probabilities).all():  # no step comes after the last to show it
+                raise TrainingDivergedError(
+                    f"the network's answers are no longer numbers after epoch {epoch}",
+                    next_step="lower the protocol's learning_rate",
+                )
             row["val_loss"] = cross_entropy(validation.labels, probabilities)
             row["val_auc"] = auc(validation.labels, probabilities)
             history.append(row)
@@ -180,8 +190,6 @@ class Trainer:
                 self.model.set_weights(raw)
             if checkpoint is not None:
                 checkpoint.save(self._state(history, best))
-            if self.spec.patience is not None and epoch - best.epoch >= self.spec.patience:
-                break
         if best is None:
             raise ValueError("a training has at least one epoch")
         self.model.set_weights(best.weights)
@@ -242,13 +250,13 @@ class Trainer:
         ):
             variable.assign(value)
         self._computing.set_weights(initial)
-        if self.spec.ema is not None:
-            for average, variable in self._averages():
-                average.assign(np.array(_numpy(variable)))
         kernel, bias = self.classifier.get_weights()
         limit = math.sqrt(6 / sum(kernel.shape))  # Glorot & Bengio 2010
         rng = np.random.default_rng([seed, 0])
         self.classifier.set_weights([rng.uniform(-limit, limit, kernel.shape), np.zeros_like(bias)])
+        if self.spec.ema is not None:
+            for average, variable in self._averages():
+                average.assign(np.array(_numpy(variable)))
         for number, variable in enumerate(self._seeds):
             variable.assign(np.array([seed, number], dtype="uint32"))
 

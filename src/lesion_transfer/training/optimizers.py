@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from lesion_transfer.protocols import Training
 
@@ -25,6 +26,8 @@ def optimizer_for(spec: Training, network: keras.Model) -> keras.optimizers.Opti
     else:
         kind = keras.optimizers.AdamW
         options["weight_decay"] = spec.weight_decay
+    if spec.ema is not None and spec.accumulate > 1:
+        kind = _averaging_steps(kind)
     if spec.layer_decay < 1:
         kind = _layerwise(kind, network, spec.layer_decay)
     if spec.precision == "bfloat16" and keras.backend.backend() == "tensorflow":
@@ -64,6 +67,25 @@ def layer_rates(network: keras.Model, decay: float) -> list[float]:
         for variable in layer.trainable_weights
     }
     return [rate[id(variable)] for variable in network.trainable_variables]
+
+
+def _averaging_steps(kind: Any) -> Any:
+    """Derive an optimiser whose averages of the weights move once a step.
+
+    Keras moves them once a batch, also where a step takes several.
+    """
+
+    class AveragingSteps(kind):  # type: ignore[misc]
+        ema_momentum: Any
+
+        def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+            whole = self.ema_momentum
+            steps = (self._iterations + 1) % self.gradient_accumulation_steps == 0
+            self.ema_momentum = ops.where(steps, whole, 1.0)
+            super()._update_model_variables_moving_average(trainable_variables)
+            self.ema_momentum = whole
+
+    return AveragingSteps
 
 
 def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -11,6 +11,29 @@ import numpy.typing as npt
 from lesion_transfer.data.images import Pictures
 from lesion_transfer.training.augment import Images
 
+Matrix = npt.NDArray[np.float32]
+
+
+def outputs(
+    model: keras.Model,
+    images: Images | Pictures,
+    rows: npt.NDArray[np.int64],
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Matrix]:
+    """Yield the outputs (batch, outputs) float32 of ``model`` for ``rows`` of ``images``, in order.
+
+    Every batch has the same shape, the last one being filled up, so that nothing is compiled twice
+    and a row's output does not depend on its neighbours. Pictures go in as the bytes they are; the
+    network's input makes them float32.
+    """
+    for start in range(0, len(rows), batch_size):
+        chosen = rows[start : start + batch_size]
+        found = np.asarray(model.predict_on_batch(images[np.resize(chosen, batch_size)]))
+        yield found[: len(chosen)].astype(np.float32, copy=False)
+        if progress is not None:
+            progress(min(start + batch_size, len(rows)), len(rows))
+
 
 def predict(
     model: keras.Model,
@@ -18,17 +41,6 @@ def predict(
     rows: npt.NDArray[np.int64],
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
-) -> npt.NDArray[np.float32]:
-    """Return the outputs (n, outputs) float32 of ``model`` for ``rows`` of ``images``.
-
-    Every batch has the same shape, the last one being filled up, so that nothing is compiled twice
-    and a row's output does not depend on its neighbours.
-    """
-    outputs = []
-    for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        batch = images[np.resize(chosen, batch_size)].astype(np.float32)
-        outputs.append(np.asarray(model.predict_on_batch(batch))[: len(chosen)])
-        if progress is not None:
-            progress(min(start + batch_size, len(rows)), len(rows))
-    return np.concatenate(outputs).astype(np.float32, copy=False)
+) -> Matrix:
+    """Return :func:`outputs` as one array (n, outputs)."""
+    return np.concatenate(list(outputs(model, images, rows, batch_size, progress)))

@@ -84,5 +84,6 @@ def open_dataset(
     if data_root and is_remote(data_root) and isinstance(adapter, FileAdapter):
         if downloads is None:
             raise UserError(f"data_root={data_root}: only a local folder can be used here")
-        data_root = str(fetch(data_root, downloads, target, adapter.downloads, progress))
+        known = adapter.downloads, adapter.unpacked
+        data_root = str(fetch(data_root, downloads, target, *known, progress=progress))
     return adapter.open(data_root, seed)

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lesion_transfer.data.adapters import derm7pt
-from lesion_transfer.data.adapters.pictures import pictures_by_id
+from lesion_transfer.data.adapters.pictures import picture_of, pictures_by_id
 from lesion_transfer.data.dataset import FileAdapter
 from lesion_transfer.data.records import ImageRecord
 from lesion_transfer.data.tables import Row, read_table
@@ -76,7 +76,7 @@ def _read(root: Path, name: str) -> Iterator[ImageRecord]:
             group_id=image.removesuffix("bis"),
             diagnosis=diagnosis,
             dataset=name,
-            path=pictures.get(image, folder / f"{Path(image).name}.jpg"),
+            path=picture_of(image, pictures, folder / f"{Path(image).name}.jpg"),
         )
 
 

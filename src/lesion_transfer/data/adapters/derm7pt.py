@@ -3,7 +3,8 @@
 Source: https://derm.cs.sfu.ca (free registration; for research; Kawahara et al., IEEE JBHI 2018).
 Layout, as unpacked, with or without the folder ``release_v0``::
 
-    meta/meta.csv               case_num,diagnosis,…,derm,case_id,…; derm: a path below images/
+    meta/meta.csv               case_num,diagnosis,…,location,sex,…,derm,case_id,…
+                                                derm: a path below images/
     meta/{train,valid,test}_indexes.csv             indexes: lines of meta.csv, from 0
     images/NEL/Nel026.jpg …
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lesion_transfer.data.records import ImageRecord, canonical_diagnosis
+from lesion_transfer.data.records import ImageRecord, canonical_diagnosis, patient
 from lesion_transfer.data.tables import read_table
 
 TABLES = ("meta/meta.csv", "release_v0/meta/meta.csv")
@@ -42,6 +43,7 @@ def read(root: Path, name: str) -> Iterator[ImageRecord]:
             dataset=name,
             path=path,
             split=splits.get(number, ""),
+            **patient(sex=row.get("sex"), site=row.get("location")),
         )
 
 

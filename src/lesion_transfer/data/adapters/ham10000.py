@@ -3,7 +3,8 @@
 Source: https://doi.org/10.7910/DVN/DBW86T (Harvard Dataverse, CC BY-NC 4.0; Tschandl et al.,
 Scientific Data 2018). Layout::
 
-    HAM10000_metadata.csv (on Dataverse HAM10000_metadata or .tab)    lesion_id,image_id,dx,…
+    HAM10000_metadata.csv (on Dataverse HAM10000_metadata or .tab)
+                                              lesion_id,image_id,dx,…,age,sex,localization
     HAM10000_images_part_1/ISIC_0027419.jpg …, HAM10000_images_part_2/… (or HAM10000_images/)
 
 =====  =====  =====  ===  =====  ====  ===
@@ -21,9 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lesion_transfer.data.adapters.pictures import pictures_by_id
+from lesion_transfer.data.adapters.pictures import picture_of, pictures_by_id
 from lesion_transfer.data.dataset import FileAdapter
-from lesion_transfer.data.records import ImageRecord, canonical_diagnosis
+from lesion_transfer.data.records import ImageRecord, canonical_diagnosis, patient
 from lesion_transfer.data.tables import read_table
 from lesion_transfer.errors import UserError
 
@@ -50,7 +51,8 @@ def _read(root: Path, name: str) -> Iterator[ImageRecord]:
             group_id=row["lesion_id"],
             diagnosis=canonical_diagnosis(row["dx"]),
             dataset=name,
-            path=pictures.get(image.casefold(), folders[0] / f"{Path(image).name}.jpg"),
+            path=picture_of(image, pictures, folders[0] / f"{Path(image).name}.jpg"),
+            **patient(row.get("age"), row.get("sex"), row.get("localization")),
         )
 
 

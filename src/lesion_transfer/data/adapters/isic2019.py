@@ -5,7 +5,7 @@ Source: https://challenge.isic-archive.com/data/#2019 (CC BY-NC 4.0), the public
 
     ISIC_2019_Training_Input/ISIC_0000000.jpg …, ISIC_0000002_downsampled.jpg …
     ISIC_2019_Training_GroundTruth.csv     image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK (one-hot)
-    ISIC_2019_Training_Metadata.csv        image,…,lesion_id,…
+    ISIC_2019_Training_Metadata.csv        image,age_approx,anatom_site_general,lesion_id,sex
 
 ========  ======  =====  ======  =====  ===  =====  ===  ====  ===  =====
 part      images    MEL      NV    BCC   AK    BKL   DF  VASC  SCC    UNK
@@ -34,37 +34,42 @@ from lesion_transfer.data.adapters.challenge import (
     present_parts,
 )
 from lesion_transfer.data.dataset import FileAdapter
-from lesion_transfer.data.records import ImageRecord, canonical_diagnosis
-from lesion_transfer.data.tables import read_table
+from lesion_transfer.data.records import ImageRecord, canonical_diagnosis, patient
+from lesion_transfer.data.tables import Row, read_table
 
 _PARTS = tuple(
     Part(split, f"ISIC_2019_{word}_GroundTruth.csv", f"ISIC_2019_{word}_Input")
     for split, word in (("train", "Training"), ("test", "Test"))
 )
+_NOTHING = Row(Path(), 0, {})
 _METADATA = "ISIC_2019_Training_Metadata.csv"
 _DIAGNOSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
 
 
 def _read(root: Path, name: str) -> Iterator[ImageRecord]:
     for part, table, folder in present_parts(root, _PARTS):
-        lesions = _lesions(root) if part.split == "train" else {}
+        metadata = _metadata(root) if part.split == "train" else {}
         for row in read_table(table, ("image", *_DIAGNOSES)):
             image, found = row["image"], marked(row, _DIAGNOSES)
             if not found:
                 raise row.refusal(_DIAGNOSES[0], f"1.0 in one of {', '.join(_DIAGNOSES)}")
+            about = metadata.get(image, _NOTHING)
             yield ImageRecord(
                 image_id=image,
-                group_id=lesions.get(image) or image.removesuffix("_downsampled"),
+                group_id=about.get("lesion_id") or image.removesuffix("_downsampled"),
                 diagnosis=canonical_diagnosis(found),
                 dataset=name,
                 path=folder / f"{Path(image).name}.jpg",
                 split=part.split,
+                **patient(
+                    about.get("age_approx"), about.get("sex"), about.get("anatom_site_general")
+                ),
             )
 
 
-def _lesions(root: Path) -> dict[str, str]:
+def _metadata(root: Path) -> dict[str, Row]:
     table = need_table(root, _METADATA, "the table that says which images show one lesion")
-    return {row["image"]: row["lesion_id"] for row in read_table(table, ("image", "lesion_id"))}
+    return {row["image"]: row for row in read_table(table, ("image", "lesion_id"))}
 
 
 ADAPTER = FileAdapter(

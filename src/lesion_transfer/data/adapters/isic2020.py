@@ -2,7 +2,8 @@
 
 Source: https://challenge.isic-archive.com/data/#2020 (CC BY-NC 4.0), the public bucket
 ``s3://isic-challenge-data/2020``, or https://www.kaggle.com/c/siim-isic-melanoma-classification.
-Layout: a table with ``image_name,patient_id,…,diagnosis,benign_malignant,target``, and its images::
+Layout: a table with ``image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,
+benign_malignant,target``, and its images::
 
     ISIC_2020_Training_GroundTruth_v2.csv (or, without lesion ids, …GroundTruth.csv)   official
     train/ISIC_0015719.jpg … (what ISIC_2020_Training_JPEG.zip unpacks to)
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from lesion_transfer.data.adapters.challenge import obtain
 from lesion_transfer.data.dataset import FileAdapter
-from lesion_transfer.data.records import ImageRecord, canonical_diagnosis
+from lesion_transfer.data.records import ImageRecord, canonical_diagnosis, patient
 from lesion_transfer.data.tables import Row, read_table
 from lesion_transfer.errors import UserError
 from lesion_transfer.study import MELANOMA, UNKNOWN
@@ -55,6 +56,9 @@ def _read(root: Path, name: str) -> Iterator[ImageRecord]:
             dataset=name,
             path=folder / f"{Path(image).name}.jpg",
             split="train",
+            **patient(
+                row.get("age_approx"), row.get("sex"), row.get("anatom_site_general_challenge")
+            ),
         )
 
 
@@ -76,4 +80,5 @@ ADAPTER = FileAdapter(
     obtain=obtain(2020),
     requires=_TABLES,
     downloads=(_TABLES[0], "ISIC_2020_Training_JPEG.zip"),
+    unpacked=(*_TABLES[1:], *(folder.partition("/")[0] for folder in _FOLDERS)),
 )

@@ -11,18 +11,13 @@ SUFFIXES = frozenset(
 )
 
 
-def pictures_by_id(*folders: Path) -> dict[str, Path]:
-    """Return every picture at any depth of ``folders`` by its name without suffix, in lower case.
+def pictures_by_id(*folders: Path) -> dict[str, list[Path]]:
+    """Return the pictures at any depth of ``folders`` by name without suffix, in lower case.
 
     Archives and file systems disagree about case (``NEL/Nel026.JPG`` is ``nel026``), so ids are
     compared without it. Hidden files and what macOS adds to archives are left out.
-
-    Raises
-    ------
-    UserError
-        Two files have the same id: nobody could tell which one the label is for.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             parts = path.relative_to(folder).parts
@@ -30,11 +25,23 @@ def pictures_by_id(*folders: Path) -> dict[str, Path]:
                 part.startswith((".", "__MACOSX")) for part in parts
             ):
                 continue
-            other = found.setdefault(path.stem.casefold(), path)
-            if other != path:
-                raise UserError(
-                    f"two files are called {path.stem}: {other} and {path}",
-                    expected="one picture for each id",
-                    next_step="remove the one that the labels are not for",
-                )
+            found.setdefault(path.stem.casefold(), []).append(path)
     return found
+
+
+def picture_of(image: str, pictures: dict[str, list[Path]], otherwise: Path) -> Path:
+    """Return an image's file among those of :func:`pictures_by_id`; ``otherwise`` without one.
+
+    Raises
+    ------
+    UserError
+        Two files have its id: nobody could tell which one the label is for.
+    """
+    found = pictures.get(image.casefold(), [otherwise])
+    if len(found) > 1:
+        raise UserError(
+            f"two files are called {image}: {found[0]} and {found[1]}",
+            expected="one picture for each id",
+            next_step="remove the one that the labels are not for",
+        )
+    return found[0]

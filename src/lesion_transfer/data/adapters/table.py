@@ -2,8 +2,9 @@
 
 ``data_root`` is the file, or a folder with ``labels.csv`` in it. Columns: ``image_id``, ``path``
 (relative to the file), ``diagnosis`` (any spelling that ``canonical_diagnosis`` knows); and, if
-wanted, ``group_id`` (images of one lesion or patient share it; empty: the image itself) and
-``split`` (train, validation, test or empty). A path that leaves the file's folder is refused.
+wanted, ``group_id`` (images of one lesion or patient share it; empty: the image itself), ``split``
+(train, validation, test or empty), and ``age`` (years), ``sex`` and ``site``, for results by them.
+A path that leaves the file's folder is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lesion_transfer.data.dataset import FileAdapter
-from lesion_transfer.data.records import SPLITS, ImageRecord, canonical_diagnosis
+from lesion_transfer.data.records import SPLITS, ImageRecord, canonical_diagnosis, patient
 from lesion_transfer.data.tables import read_table
 
 
@@ -31,13 +32,14 @@ def _read(root: Path, name: str) -> Iterator[ImageRecord]:
             dataset=name,
             path=row.path_inside("path", table.parent),
             split=row.get("split"),
+            **patient(row.get("age"), row.get("sex"), row.get("site")),
         )
 
 
 ADAPTER = FileAdapter(
     name="csv",
     layout="a CSV file (or a folder with labels.csv) of image_id, path, diagnosis[, group_id]"
-    "[, split]",
+    "[, split, age, sex, site]",
     read=_read,
     own_name=True,
 )

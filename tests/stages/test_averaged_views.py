@@ -7,10 +7,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lesion_transfer.data.store import open_store
-from lesion_transfer.models.backbones import load_network
-from lesion_transfer.models.fold_model import compose
+from lesion_transfer.stages.fold_models import fold_model
 from lesion_transfer.stages.folds import evaluate
 from lesion_transfer.stages.requests import EvaluateRequest
+from lesion_transfer.stages.workspace import workspace
 from lesion_transfer.tracking import Kind, Tag
 
 
@@ -56,13 +56,13 @@ def test_a_frozen_network_is_extracted_from_once_for_each_number_of_views(fresh)
     extractions = [run.info.run_id for run in fresh.runs(Kind.FEATURES)]
     assert [plain[Tag.FEATURES_RUN], viewed[Tag.FEATURES_RUN]] == extractions
 
-    network = load_network(fresh.artifact(viewed[Tag.NETWORK_RUN], "network.keras"))
-    head = load_network(fresh.artifact(runs[1], "model/head.keras"))
+    with workspace(EvaluateRequest(**fresh.options())) as ws:
+        model = fold_model(ws, f"runs:/{runs[1]}")  # as a validation on other data has it
     (folder,) = (fresh.folder / "cache" / "stores").glob("synthetic-16px-*")
     store = open_store(folder)
     row = {image: number for number, image in enumerate(store.index["image_id"])}
     table = pd.read_parquet(fresh.artifact(runs[1], "predictions.parquet"))
     images = store.images[[row[image] for image in table["image_id"]]].astype(np.float32)
-    ours = keras.ops.convert_to_numpy(compose(network, head, 4)(images, training=False))
+    ours = keras.ops.convert_to_numpy(model.network(images, training=False))
     logged = table[[name for name in table if name.startswith("probability_")]]
     assert_allclose(ours, logged, atol=1e-4)

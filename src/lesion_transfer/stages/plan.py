@@ -1,0 +1,92 @@
+"""From a request to an arm made concrete, and what is refused on the way."""
+
+from __future__ import annotations
+
+from lesion_transfer.data.designs import labels_for
+from lesion_transfer.data.published_folds import PublishedFolds, folds_file, read_published_folds
+from lesion_transfer.errors import UserError
+from lesion_transfer.protocols import Protocol
+from lesion_transfer.stages.arm import PlannedArm
+from lesion_transfer.stages.leaks import refuse_source_images
+from lesion_transfer.stages.preprocess import prepared
+from lesion_transfer.stages.pretrain import find_backbone, source_network
+from lesion_transfer.stages.requests import ArmRequest
+from lesion_transfer.stages.workspace import Workspace
+from lesion_transfer.study import Arm, Model, Source, parse_folds
+
+
+def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
+    """Resolve a request: build or find its store and source network, and label its images.
+
+    Raises
+    ------
+    UserError
+        A parameter, data set or model file cannot be used, or a source has seen test images.
+    """
+    protocol = request.load_protocol()
+    check_head(request.pair, protocol)
+    published, protocol = _published(request, protocol)
+    folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)
+    backbone = find_backbone(ws, protocol)
+    data = prepared(ws, request, protocol, request.target, request.data_root)
+    rows, labels, classes = labels_for(request.design, data.store.index)
+    if published is not None:
+        index = data.store.index
+        images, groups = index["image_id"].tolist(), index["group_id"].tolist()
+        for note in published.notes(images, groups):
+            ws.progress.note(note)
+        listed = published.listed(images)[rows]
+        rows, labels = rows[listed], labels[listed]
+    arm = Arm(
+        dataset=data.store.dataset,
+        design=request.design,
+        model=request.pair,
+        backbone=backbone.name,
+        protocol=protocol.name,
+        image_size=protocol.preparation.size,
+        seed=protocol.seed,
+    )
+    chain = Source.parse(request.source)
+    refuse_source_images(ws, request, protocol, backbone, chain, data.store)
+    source = source_network(ws, request, protocol, backbone, chain)
+    looked = request.images_looked_at
+    return PlannedArm(
+        arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published, looked
+    )
+
+
+def check_head(model: Model, protocol: Protocol) -> None:
+    """See that the model has the classifier that the protocol names.
+
+    Raises
+    ------
+    UserError
+        A frozen network was not trained on the target, and has no softmax for its classes.
+    """
+    if protocol.svm.head == "softmax" and not model.finetune:
+        raise UserError(
+            f"svm.head=softmax: the frozen model {model.letter} has no softmax for the target's "
+            "classes",
+            expected="a fine-tuned model (finetune=true; A, C, E and F of a study), or "
+            "svm.head: svm or logistic",
+        )
+
+
+def _published(request: ArmRequest, protocol: Protocol) -> tuple[PublishedFolds | None, Protocol]:
+    """Return the request's file of folds, if any, and the protocol with that file's repeats.
+
+    Raises
+    ------
+    UserError
+        The file cannot be used, or there is none to reproduce the original's loop with.
+    """
+    file, _ = folds_file(request.folds)
+    if file is None:
+        if request.reproduce_original_loop:
+            raise UserError(
+                "reproduce_original_loop=true needs the folds published with the paper",
+                expected="folds=<file.yml>, for example folds=protocol1.yml",
+            )
+        return None, protocol
+    published = read_published_folds(file, reproduce_original_loop=request.reproduce_original_loop)
+    return published, protocol.model_copy(update={"repeats": len(published.repeats)})
