@@ -82,6 +82,17 @@ def changed_on_device(images: np.ndarray) -> np.ndarray:
     )
 
 
+def normalised() -> keras.Model:
+    """Return a small network with the normalisation whose gradient is our own."""
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 64, -2.0)(image))
+    x = LocalResponseNormalization(alpha=0.5, n=4)(x)
+    network = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.normal(0, 0.3, weight.shape) for weight in network.weights])
+    return network
+
+
 def main(folder: Path) -> None:
     found: dict[str, np.ndarray] = {}
     if keras.backend.backend() == "torch":
@@ -118,6 +129,10 @@ def main(folder: Path) -> None:
         found[f"history {path.stem}"] = fits[0][0]
         if path.stem == "small_vgg":
             found["plain"] = fit(Trainer(load_network(path), 2, PLAIN), start, images)[0]
+            start = normalised().get_weights()
+            end = fit(Trainer(normalised(), 2, PLAIN), start, images)
+            found["plain normalised"] = end[0]
+            found["moved normalised"] = np.abs(end[2] - start[0])
     np.savez(folder / f"{keras.backend.backend()}.npz", **found)
 
 

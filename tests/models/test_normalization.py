@@ -57,6 +57,27 @@ def test_windows_of_any_width_stop_at_the_ends(n: int, before: int, after: int):
     assert_allclose(output(layer, x[None, None, None])[0, 0, 0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("beta", [0.75, 0.5])
+@pytest.mark.parametrize("n", [1, 4, 5, 12])
+def test_the_gradient_is_the_formulas(n: int, beta: float):
+    x = tf.constant(RNG.normal(0, 3, (2, 4, 3, 9)), tf.float32)
+    upstream = tf.constant(RNG.normal(0, 1, x.shape), tf.float32)
+    layer = LocalResponseNormalization(k=1.5, n=n, alpha=0.3, beta=beta)
+
+    def formula(x: tf.Tensor) -> tf.Tensor:
+        padded = tf.pad(x**2, [[0, 0], [0, 0], [0, 0], [(n - 1) // 2, n // 2]])
+        near = tf.add_n([padded[..., shift : shift + 9] for shift in range(n)])
+        return x / (1.5 + 0.3 * near) ** beta
+
+    found, expected = [], []
+    for function, gradients in ((layer, found), (formula, expected)):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        gradients.append(tape.gradient(y, x, output_gradients=upstream).numpy())
+    assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("constants", [{"k": 0}, {"k": -1}, {"n": 0}])
 def test_constants_that_divide_by_zero_are_refused(constants: dict):
     with pytest.raises(ValueError, match="k must be positive and n at least 1"):
