@@ -2,13 +2,16 @@
 
     python benchmarks/extract.py [--backbone vgg_m] [--size 224] [--batch 32] [--images 256]
 
-Images per second, medians of runs in turns, ratios to `predict`, all in one run.
+Images per second, medians of runs in turns, ratios to `predict`, all in one run. Each arithmetic's
+features are compared with those in float32. Where the processor has no bfloat16, OpenVINO's row of
+it is left out.
 """
 
 import argparse
 import os
 import resource
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from lesion_transfer.quiet import quiet_start
@@ -19,11 +22,13 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 from measure import alternately, forward_flops, matrix_peak, noise, report  # noqa: E402
 
+from lesion_transfer.errors import UserError  # noqa: E402
 from lesion_transfer.models.backbones import is_file, resolve_backbone  # noqa: E402
+from lesion_transfer.models.openvino import OpenVinoNetwork  # noqa: E402
 from lesion_transfer.models.precision import in_precision  # noqa: E402
 from lesion_transfer.protocols import Backbone  # noqa: E402
 from lesion_transfer.stages.features import write_features  # noqa: E402
-from lesion_transfer.training.predict import outputs, predict  # noqa: E402
+from lesion_transfer.training.predict import Network, outputs, predict  # noqa: E402
 
 
 def main() -> None:
@@ -37,7 +42,15 @@ def main() -> None:
     path = Path(given.backbone) if is_file(given.backbone) else None
     backbone = resolve_backbone(Backbone(name=given.backbone), path)
     network = backbone.build(given.size, imagenet=path is not None, seed=0)
-    mixed = in_precision(network, "bfloat16")
+    networks = {
+        "float32": network,
+        "bfloat16": in_precision(network, "bfloat16"),
+        "float32, openvino": OpenVinoNetwork(network, "float32", given.batch),
+    }
+    try:
+        networks["bfloat16, openvino"] = OpenVinoNetwork(network, "bfloat16", given.batch)
+    except UserError as error:
+        print(error)
     pixels = noise(given.images, given.size)
     inputs, rows = pixels.astype(np.float32), np.arange(given.images)
     names = rows.astype(str).tolist()
@@ -49,27 +62,26 @@ def main() -> None:
             model.predict(inputs, batch_size=given.batch, verbose=0)
             return given.images
 
-        def platform(model: keras.Model) -> int:
+        def platform(model: Network) -> int:
             blocks = outputs(model, stored, rows, given.batch)
             write_features(Path(folder, "features.parquet"), names, names, names, blocks)
             return given.images
 
-        speeds = alternately(
-            {
-                "keras predict, float32": lambda: bare(network),
-                "platform, float32": lambda: platform(network),
-                "keras predict, bfloat16": lambda: bare(mixed),
-                "platform, bfloat16": lambda: platform(mixed),
-            },
-            given.repeats,
-        )
-        reference, found = (predict(model, stored, rows[:32]) for model in (network, mixed))
+        runs = {
+            f"keras predict, {precision}": partial(bare, networks[precision])
+            for precision in ("float32", "bfloat16")
+        }
+        runs |= {f"platform, {name}": partial(platform, each) for name, each in networks.items()}
+        speeds = alternately(runs, given.repeats)
+        found = {
+            name: predict(each, stored, rows[:32], given.batch) for name, each in networks.items()
+        }
     report(speeds, "keras predict, float32", forward_flops(network), matrix_peak())
-    error = np.linalg.norm(found - reference, axis=1) / np.linalg.norm(reference, axis=1)
-    print(
-        "bfloat16 features differ from float32's by, of their length: "
-        f"{np.median(error):.1e} (median picture), {error.max():.1e} (worst)"
-    )
+    reference = found.pop("float32")
+    print("features differ from float32's by, of their length (median and worst picture):")
+    for name, features in found.items():
+        error = np.linalg.norm(features - reference, axis=1) / np.linalg.norm(reference, axis=1)
+        print(f"  {name:20} {np.median(error):.1e}  {error.max():.1e}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory {peak:.1f} GiB; backend {os.environ['KERAS_BACKEND']}")
 

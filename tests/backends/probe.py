@@ -14,6 +14,7 @@ from lesion_transfer.evaluation.svm import fit_head
 from lesion_transfer.models.backbones import load_network
 from lesion_transfer.models.fold_model import compose, head_model
 from lesion_transfer.models.normalization import LocalResponseNormalization
+from lesion_transfer.models.openvino import OpenVinoNetwork
 from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import SVM, Augmentation, Training
 from lesion_transfer.stages.features import read_features, write_features
@@ -21,7 +22,7 @@ from lesion_transfer.training.augment import draw
 from lesion_transfer.training.augment_device import augmented, device_feed
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.loop import Trainer
-from lesion_transfer.training.predict import outputs
+from lesion_transfer.training.predict import outputs, predict
 
 TRAINED = ("small_vgg", "vgg_m")
 AUGMENTATION = Augmentation(flip=True, rotation=360, zoom=1.2, contrast=0.1)
@@ -103,6 +104,9 @@ def main(folder: Path) -> None:
         features = extracted(network, images, "float32")
         found[f"features {path.stem}"] = features
         found[f"bfloat16 {path.stem}"] = extracted(network, images, "bfloat16")
+        if keras.backend.backend() != "jax":
+            compiled = OpenVinoNetwork(network, "float32", 16)
+            found[f"openvino {path.stem}"] = predict(compiled, images, np.arange(len(images)), 16)
 
         labels = np.arange(len(images)) % 3
         head = fit_head(features, labels, ("a", "b", "c"), SVM(C=(1.0,), shuffles=1), seed=0)

@@ -126,6 +126,14 @@ def test_features_in_bfloat16_are_nearly_those_in_float32(
     assert np.median(distance) < 0.05
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_openvino_computes_the_same(run: Callable[[str], Found], backend: str, network: str):
+    ours, theirs = (run(backend)[f"{kind} {network}"] for kind in ("features", "openvino"))
+    distance = np.linalg.norm(ours - theirs, axis=1) / np.linalg.norm(ours, axis=1)
+    assert distance.max() < 1e-4
+
+
 def test_the_response_normalisation_is_pytorchs(run: Callable[[str], Found]):
     assert run("torch")["pytorch's normalisation"] < 2e-5
 

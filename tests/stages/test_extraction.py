@@ -62,6 +62,20 @@ def test_a_frozen_network_is_extracted_from_again(fresh):
     assert fresh.client.get_run(runs[1]).data.metrics["fold_model_error"] <= 1e-4
 
 
+def test_openvino_extracts_the_same_and_the_result_is_kept_apart(fresh):
+    runtime = fresh.protocol("compiled", lambda text: text + "extraction: {runtime: openvino}\n")
+    options = fresh.options(source="retinopathy", finetune=False, folds="1x1")
+    ours, theirs = (
+        evaluate(EvaluateRequest(**options | extra)).folds[0]
+        for extra in ({}, {"protocol": runtime})
+    )
+    assert theirs.auc == pytest.approx(ours.auc, abs=1e-4)
+    runs = [fresh.client.get_run(fold.run_id) for fold in (ours, theirs)]
+    assert runs[0].data.tags[Tag.FEATURES_RUN] != runs[1].data.tags[Tag.FEATURES_RUN]
+    assert runs[1].data.params["extraction.runtime"] == "openvino"
+    assert runs[1].data.metrics["fold_model_error"] <= 1e-4
+
+
 def test_many_images_do_without_a_shared_matrix_and_with_the_same_result(
     fresh, monkeypatch: pytest.MonkeyPatch
 ):

@@ -187,6 +187,12 @@ class Extraction(Frozen):
     features: Literal["float32", "float16"] = _later(
         "float32", description="in which features are kept; float16 takes half the space"
     )
+    runtime: Literal["keras", "openvino"] = _later(
+        "keras",
+        description="what computes them: Keras' backend, or OpenVINO on the processor, a package "
+        "of its own (pip install -e '.[openvino]') that is faster, above all in "
+        "bfloat16",
+    )
 
     @property
     def exact(self) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lesion_transfer.evaluation.svm import gram_matrix
+from lesion_transfer.models.openvino import OpenVinoNetwork
 from lesion_transfer.models.precision import in_precision
 from lesion_transfer.models.views import viewed
 from lesion_transfer.stages.arm import PlannedArm
@@ -19,7 +20,7 @@ from lesion_transfer.stages.finetune import fold_network, mark_network
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Fold
 from lesion_transfer.tracking import Kind, Run, Tag, Unit, flat
-from lesion_transfer.training.predict import outputs
+from lesion_transfer.training.predict import BATCH, outputs
 
 SHARED_GRAM = 10_000
 """Images up to which the folds of a frozen network share their inner products: 0.8 GB of them."""
@@ -143,8 +144,11 @@ def _blocks(
 ) -> Iterator[Matrix]:
     """Yield the features of ``rows``, batch by batch, as the protocol's extraction says."""
     spec = planned.protocol.extraction
-    model = viewed(in_precision(network, spec.precision), spec.views)
-    return outputs(model, planned.store.images, rows, progress=progress)
+    if spec.runtime == "openvino":
+        model = OpenVinoNetwork(viewed(network, spec.views), spec.precision, BATCH)
+    else:
+        model = viewed(in_precision(network, spec.precision), spec.views)
+    return outputs(model, planned.store.images, rows, BATCH, progress)
 
 
 def _in_order(ids: list[str], features: Matrix, planned: PlannedArm) -> Matrix:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -12,13 +12,22 @@ from lesion_transfer.data.images import Pictures
 from lesion_transfer.training.augment import Images
 
 Matrix = npt.NDArray[np.float32]
+BATCH = 64
+"""Pictures that go through a network at a time, where nothing is trained."""
+
+
+class Network(Protocol):
+    """A Keras model, or what answers like one."""
+
+    def predict_on_batch(self, images: Images) -> Any:
+        """Return the outputs (batch, outputs) for pictures (batch, side, side, 3)."""
 
 
 def outputs(
-    model: keras.Model,
+    model: Network,
     images: Images | Pictures,
     rows: npt.NDArray[np.int64],
-    batch_size: int = 64,
+    batch_size: int = BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Matrix]:
     """Yield the outputs (batch, outputs) float32 of ``model`` for ``rows`` of ``images``, in order.
@@ -36,10 +45,10 @@ def outputs(
 
 
 def predict(
-    model: keras.Model,
+    model: Network,
     images: Images | Pictures,
     rows: npt.NDArray[np.int64],
-    batch_size: int = 64,
+    batch_size: int = BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Matrix:
     """Return :func:`outputs` as one array (n, outputs)."""
