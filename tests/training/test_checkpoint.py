@@ -74,6 +74,15 @@ def test_short_trainings_write_none_and_remove_is_content_with_that(tmp_path):
     assert checkpoint.load() is None
 
 
+def test_what_a_killed_process_has_begun_goes_with_the_checkpoint(tmp_path):
+    begun, others = tmp_path / "training.123.part", tmp_path / "training2.123.part"
+    begun.touch()
+    others.touch()
+    Checkpoint(tmp_path / "training.npz").remove()
+    assert not begun.exists()
+    assert others.exists()
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
 def test_a_damaged_checkpoint_is_named(tmp_path, kept: float):
     path = tmp_path / "training.npz"

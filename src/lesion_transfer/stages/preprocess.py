@@ -85,7 +85,27 @@ def prepared(
     *,
     adopt: bool = False,
 ) -> PreparedData:
-    """Return the store of a data set, building and recording it where that is missing."""
+    """Return the store of a data set, building and recording it where that is missing.
+
+    A command asks for each of its data sets many times, and looks at the disk once.
+    """
+    asked = digest(target, root, protocol.preparation)
+
+    def prepare() -> PreparedData:
+        return _prepared(ws, request, protocol, target, root, adopt)
+
+    known: PreparedData = ws.data.get(asked, prepare)
+    return known
+
+
+def _prepared(
+    ws: Workspace,
+    request: DataRequest,
+    protocol: Protocol,
+    target: str,
+    root: str | None,
+    adopt: bool,
+) -> PreparedData:
     if root and is_remote(root):
         ws.progress.now(f"files of {target}, MB")
     dataset = open_dataset(

@@ -19,7 +19,7 @@ KEPT_IN_MEMORY = 2
 
 
 class Recent:
-    """The last few values made, by key: compiled networks and feature matrices."""
+    """The last few values made, by key: data sets, compiled networks, feature matrices."""
 
     def __init__(self, size: int = KEPT_IN_MEMORY) -> None:
         self._values: OrderedDict[str, Any] = OrderedDict()
@@ -43,6 +43,7 @@ class Workspace:
     cache: Path
     progress: Progress
     force: bool
+    data: Recent = field(default_factory=lambda: Recent(8))
     trainers: Recent = field(default_factory=Recent)
     initial: Recent = field(default_factory=Recent)
     networks: Recent = field(default_factory=Recent)

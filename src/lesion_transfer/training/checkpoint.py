@@ -142,5 +142,6 @@ class Checkpoint:
         return State(meta["history"], best, groups["model"], groups["optimizer"])
 
     def remove(self) -> None:
-        """Delete the file; the training is over."""
-        self._path.unlink(missing_ok=True)
+        """Delete the file, and what a killed process has begun of it; the training is over."""
+        for path in (self._path, *self._path.parent.glob(f"{self._path.stem}.*.part")):
+            path.unlink(missing_ok=True)
