@@ -154,6 +154,7 @@ def test_a_network_of_any_size_takes_any_size(tmp_path: Path):
     keras.Model(image, layers.Conv2D(2, 3)(image)).save(tmp_path / "any.keras")
     for size in (8, 13):
         network = KerasFile(tmp_path / "any.keras", None, None).build(size, imagenet=True, seed=0)
+        assert all(None not in layer.output.shape[1:] for layer in network._flatten_layers(False))
         assert network.input_shape == (None, size, size, 3)
 
 

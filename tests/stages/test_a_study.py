@@ -22,6 +22,8 @@ from lesion_transfer.stages.requests import StudyRequest
 from lesion_transfer.stages.study import study
 from lesion_transfer.tracking import Kind, Tag
 
+pytestmark = pytest.mark.slow
+
 DESIGN = "melanoma_vs_benign"
 CLASSES = ("benign", "melanoma")
 KINDS = (Kind.DATASET, Kind.SOURCE, Kind.FEATURES, Kind.ARM, Kind.FOLD, Kind.COMPARISON)

@@ -13,6 +13,8 @@ from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.stages.workspace import workspace
 from lesion_transfer.tracking import Kind, Tag
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fresh(world, request: pytest.FixtureRequest):

@@ -19,6 +19,8 @@ from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.study import Design
 from lesion_transfer.tracking import Kind, Tag
 
+pytestmark = pytest.mark.slow
+
 SEED = 12  # of other pictures than those of seed 0, which the models were trained on
 COUNT = 80
 

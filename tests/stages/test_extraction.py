@@ -9,6 +9,8 @@ from lesion_transfer.stages.folds import evaluate
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.tracking import Kind, Tag
 
+pytestmark = pytest.mark.slow
+
 COARSE = "extraction: {precision: bfloat16, features: float16}\n"
 
 

@@ -10,6 +10,8 @@ from lesion_transfer.stages.folds import evaluate
 from lesion_transfer.stages.requests import EvaluateRequest, StudyRequest
 from lesion_transfer.tracking import Kind
 
+pytestmark = pytest.mark.slow
+
 SETS = {"source": "none"}, {"source": "retinopathy", "finetune": False}
 
 

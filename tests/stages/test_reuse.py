@@ -53,6 +53,7 @@ def epochs_logged(world, run_id: str) -> int:
 # --- what is shared ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_frozen_source_has_one_feature_extraction_whatever_the_designs(fresh):
     for design in (Design.MELANOMA_VS_BENIGN, Design.MALIGNANT_VS_BENIGN):
         evaluate(retinas(fresh, design=design))
@@ -67,6 +68,7 @@ def test_a_frozen_source_has_one_feature_extraction_whatever_the_designs(fresh):
     assert len(table) == 400
 
 
+@pytest.mark.slow
 def test_another_svm_grid_uses_the_networks_and_features_that_are_there(fresh):
     first = evaluate(arm(fresh))
     before = described(fresh.runs())
@@ -86,6 +88,7 @@ def test_another_svm_grid_uses_the_networks_and_features_that_are_there(fresh):
     assert {key: after[key] for key in before} == before
 
 
+@pytest.mark.slow
 def test_a_networks_own_softmax_can_be_the_head(fresh):
     """From a network that is there, and from one trained now: the same, but for C."""
     svm = evaluate(arm(fresh))

@@ -62,6 +62,7 @@ def test_a_registered_model_is_a_source_and_its_alias_is_looked_up(
     assert source.key == pretrain(PretrainRequest(**options, source="models:/retinas/1")).key
 
 
+@pytest.mark.slow
 def test_a_chain_goes_on_from_a_stored_network(world, options, retinas: SourceNetwork):
     name = f"runs:/{retinas.run_id}/network.keras+synthetic_generic+retinopathy"
     request = EvaluateRequest(**options, source=name, finetune=False, folds="1x1,1x2")

@@ -5,6 +5,7 @@ from keras import layers
 from numpy.testing import assert_allclose, assert_array_equal
 from test_loop import data, spec
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.models.applications import Application
 from lesion_transfer.models.vgg_m import VGGM
 from lesion_transfer.protocols import Augmentation, Training
@@ -79,6 +80,13 @@ def test_networks_inside_networks_have_blocks_too():
     inner = Application("MobileNetV3Small").build(96, imagenet=False, seed=0)
     image = keras.Input((96, 96, 3))
     assert layer_rates(keras.Model(image, inner(image)), 0.5) == layer_rates(inner, 0.5)
+
+
+def test_blocks_of_a_network_for_any_size_cannot_be_told():
+    image = keras.Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="low")(image))
+    with pytest.raises(UserError, match="'low'"):
+        layer_rates(keras.Model(image, x), 0.5)
 
 
 def two_blocks() -> keras.Model:

@@ -28,8 +28,6 @@ class KerasFile(Backbone):
     def core(self, size: int, imagenet: bool) -> keras.Model:
         """See :meth:`Backbone.core`."""
         model = load_network(self.path)
-        if not imagenet:
-            model = keras.models.clone_model(model)
         shape = model.input_shape
         fits = isinstance(shape, tuple) and len(shape) == 4
         if not fits or any(
@@ -41,6 +39,10 @@ class KerasFile(Backbone):
                 expected=f"one image input of (batch, {size}, {size}, 3)",
                 next_step="set image_size= to what the network takes",
             )
-        model = cut_at(model, self.feature_layer)
+        # A copy for this one size: in a network for any size, no layer knows its resolution.
+        sized = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 3)))
+        if imagenet:
+            sized.set_weights(model.get_weights())
+        model = cut_at(sized, self.feature_layer)
         image = keras.Input((size, size, 3), name="image")
         return keras.Model(image, model(scale_input(image, self.scaling)))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.protocols import Training
 
 
@@ -54,8 +55,20 @@ def layer_rates(network: keras.Model, decay: float) -> list[float]:
 
     A block is the layers between two changes of resolution, dense layers being one of 1×1. The last
     block of the network has ``decay``, the one before it ``decay``², and so on.
+
+    Raises
+    ------
+    UserError
+        A layer is for pictures of any size.
     """
     layers = [layer for layer in _layers(network) if layer.trainable_weights]
+    for layer in layers:
+        if None in layer.output.shape[1:]:
+            raise UserError(
+                f"layer_decay: the network's layer {layer.name!r} takes pictures of any size, so "
+                "it cannot be told which block it belongs to",
+                next_step="save the network for one size of pictures, or leave layer_decay at 1",
+            )
     places = np.array([math.prod(layer.output.shape[1:-1]) for layer in layers])
     # Resolution falls on the way up. Where it is lower for a while, in the gates of
     # squeeze-and-excitation, the layer belongs to the block that goes on after it.
