@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from samples import make_predictions, metrics_of
 from sklearn import metrics as reference
 
-from lesion_transfer.evaluation.metrics import auc, measure, quadratic_kappa
+from lesion_transfer.evaluation.metrics import auc, cross_entropy, measure, quadratic_kappa
 from lesion_transfer.evaluation.predictions import Predictions, confusion
 
 SEEDS = st.integers(0, 10_000)
@@ -208,3 +208,10 @@ def test_a_level_without_a_picture_is_still_a_step():
     truth, answers = np.array([0, 0, 1, 1, 4]), np.array([0, 1, 1, 4, 4])
     expected = 1 - np.mean((truth - answers) ** 2) / np.mean((truth[:, None] - answers) ** 2)
     assert quadratic_kappa(truth, answers, 5) == pytest.approx(expected)
+
+
+def test_cross_entropy_is_the_mean_negative_log():
+    probabilities = np.array([[0.5, 0.5], [0.9, 0.1]], np.float32)
+    expected = -(np.log(0.5) + np.log(0.1)) / 2
+    assert cross_entropy(np.array([0, 1]), probabilities) == pytest.approx(expected, rel=1e-6)
+    assert np.isfinite(cross_entropy(np.array([0]), np.array([[0.0, 1.0]], np.float32)))

@@ -55,6 +55,12 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(np.mean([pair_auc(labels, scores, i, j) for i, j in pairs]))
 
 
+def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Mean negative log probability (natural) of the true class, of probabilities (n, K)."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean())
+
+
 def pair_auc(labels: NDArray[np.generic], scores: NDArray[np.generic], i: int, j: int) -> float:
     """Hand & Till's A(i, j) = (A(i|j) + A(j|i)) / 2 of scores (n, K), 0–1; see :func:`auc`."""
     of_i, of_j = scores[labels == i], scores[labels == j]

@@ -103,6 +103,12 @@ class Training(Frozen):
         "from the classifier, which has the whole of it, downwards; a block is the layers between "
         "two changes of resolution",
     )
+    probe: bool = later(
+        False,
+        description="the classifier starts as a logistic regression on the source's features of "
+        "the training pictures, not at random: the first steps then do not spoil the features "
+        "(Kumar et al. 2022); not where training starts from random weights",
+    )
     augmentation: Augmentation = Augmentation()
 
 
@@ -110,6 +116,9 @@ def starting_from(training: Training, *, random: bool) -> Training:
     """Return the training as it is done from these initial weights.
 
     Batch normalisation cannot be frozen over random weights: without statistics of its own it
-    passes on next to nothing, and the network does not learn.
+    passes on next to nothing, and the network does not learn. For the same reason there are no
+    features for a classifier to start on.
     """
-    return training.model_copy(update={"freeze_batch_norm": False}) if random else training
+    if not random:
+        return training
+    return training.model_copy(update={"freeze_batch_norm": False, "probe": False})

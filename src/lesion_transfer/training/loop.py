@@ -19,12 +19,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from lesion_transfer.errors import UserError
-from lesion_transfer.evaluation.metrics import auc
+from lesion_transfer.evaluation.metrics import auc, cross_entropy
 from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import Training
 from lesion_transfer.training.augment_device import augmented, device_feed, on_accelerator
 from lesion_transfer.training.batches import Examples, Feed, epoch_batches, opencv_feed
 from lesion_transfer.training.checkpoint import Best, Checkpoint, State
+from lesion_transfer.training.classifier import probe, random_classifier
 from lesion_transfer.training.optimizers import learning_rate, optimizer_for
 from lesion_transfer.training.predict import predict
 
@@ -160,7 +161,7 @@ class Trainer:
                 expected="at least two groups (lesions, patients) of a class in a training half",
                 next_step="add images, or use a frozen network (finetune=false)",
             )
-        self._reset(initial, seed)
+        self._reset(initial, training, seed)
         state = checkpoint.load() if checkpoint is not None else None
         if state is not None:
             self._restore(state)
@@ -241,7 +242,7 @@ class Trainer:
         for variable, value in zip(self.optimizer.variables, state.optimizer, strict=True):
             variable.assign(value)
 
-    def _reset(self, initial: Weights, seed: int) -> None:
+    def _reset(self, initial: Weights, training: Examples, seed: int) -> None:
         """Put everything that a training changes back to where it starts."""
         for variable, value in zip(self.optimizer.variables, self._fresh_optimizer, strict=True):
             variable.assign(value)
@@ -250,15 +251,19 @@ class Trainer:
         ):
             variable.assign(value)
         self._computing.set_weights(initial)
-        kernel, bias = self.classifier.get_weights()
-        limit = math.sqrt(6 / sum(kernel.shape))  # Glorot & Bengio 2010
-        rng = np.random.default_rng([seed, 0])
-        self.classifier.set_weights([rng.uniform(-limit, limit, kernel.shape), np.zeros_like(bias)])
+        self.classifier.set_weights(self._first_classifier(training, seed))
         if self.spec.ema is not None:
             for average, variable in self._averages():
                 average.assign(np.array(_numpy(variable)))
         for number, variable in enumerate(self._seeds):
             variable.assign(np.array([seed, number], dtype="uint32"))
+
+    def _first_classifier(self, training: Examples, seed: int) -> tuple[Any, Any]:
+        if not self.spec.probe:
+            return random_classifier(self.classifier.kernel.shape[0], self.classes, seed)
+        features = predict(self._computing, training.images, training.rows)
+        balanced = self.spec.balance is not False
+        return probe(features, training.labels, self.classes, seed, balanced=balanced)
 
     def _epoch_length(self, training: Examples) -> int:
         if self.spec.balance is not True:
@@ -283,12 +288,6 @@ class Trainer:
         """
         averages = self.optimizer._model_variables_moving_average
         yield from zip(averages, self.model.trainable_variables, strict=True)
-
-
-def cross_entropy(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]) -> float:
-    """Mean negative log probability of the true class."""
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(chosen, 1e-7, 1.0)).mean())
 
 
 def _copies(variables: Iterable[keras.Variable]) -> list[Any]:
