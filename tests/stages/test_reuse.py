@@ -120,13 +120,13 @@ def test_a_networks_own_softmax_can_be_the_head(fresh):
         evaluate(arm(fresh, protocol=other))
 
 
-def test_a_frozen_network_has_no_softmax(fresh):
+def test_a_frozen_network_has_no_softmax_and_gets_an_svm(fresh):
     softmax = fresh.protocol("tiny_softmax", lambda text: text.replace("2}", "2, head: softmax}"))
-    with pytest.raises(UserError, match="frozen model B has no softmax"):
-        evaluate(retinas(fresh, protocol=softmax))
-    with pytest.raises(UserError, match="frozen model D has no softmax"):
-        study(StudyRequest(**fresh.options(protocol=softmax, models="C,D")))
-    assert fresh.runs(complete=False) == [], "found out before anything is trained"
+    fold = evaluate(retinas(fresh, protocol=softmax)).folds[0]
+    run = fresh.client.get_run(fold.run_id)
+    assert run.data.params["svm.head"] == "svm"
+    assert "C" in run.data.metrics
+    assert fold.auc == evaluate(retinas(fresh)).folds[0].auc
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_a_probe_tells_the_classes_apart_with_the_probabilities_asked_for(classe
         frequencies = (
             np.full(classes, 1 / classes) if balanced else np.bincount(labels) / len(labels)
         )
-        assert_allclose(mean, frequencies, atol=0.06)
+        assert_allclose(mean, frequencies, atol=0.1)
 
 
 def test_a_probe_needs_two_pictures_of_a_class():
@@ -68,5 +68,6 @@ def test_training_starts_from_the_probe_on_the_sources_features():
 
 
 def test_random_weights_have_no_features_to_probe():
-    assert starting_from(spec(probe=True), random=True).probe is False
-    assert starting_from(spec(probe=True), random=False).probe is True
+    asked = spec(probe=True, layer_decay=0.7, freeze_batch_norm=True)
+    assert starting_from(asked, random=False) == asked
+    assert starting_from(asked, random=True) == spec()

@@ -107,11 +107,20 @@ class SVM(Frozen):
     head: Literal["svm", "logistic", "softmax"] = Field(
         "svm",
         description="on L2-normalised features the paper's support vector machine or logistic "
-        "regression; or the softmax that a fine-tuned network was trained under, which has no C",
+        "regression; or the softmax that a fine-tuned network was trained under, which has no C "
+        "(frozen networks, which have none, then have the svm)",
     )
     C: tuple[Positive, ...] = Field((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4), min_length=1)
     shuffles: int = Field(10, ge=1, description="stratified shuffles that choose C by AUC")
     validation_share: float = Field(0.1, gt=0, lt=1, description="held out in each shuffle")
+
+    def after(self, *, finetune: bool) -> SVM:
+        """Return the classifier of a network that was or was not fine-tuned.
+
+        A frozen one was not trained on the target, and has no softmax for its classes.
+        """
+        frozen = self.head == "softmax" and not finetune
+        return self.model_copy(update={"head": "svm"}) if frozen else self
 
     @property
     def title(self) -> str:

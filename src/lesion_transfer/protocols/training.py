@@ -116,9 +116,11 @@ def starting_from(training: Training, *, random: bool) -> Training:
     """Return the training as it is done from these initial weights.
 
     Batch normalisation cannot be frozen over random weights: without statistics of its own it
-    passes on next to nothing, and the network does not learn. For the same reason there are no
-    features for a classifier to start on.
+    passes on next to nothing, and the network does not learn. Nor are there features for a
+    classifier to start on, or for lower learning rates to preserve.
     """
     if not random:
         return training
-    return training.model_copy(update={"freeze_batch_norm": False, "probe": False})
+    return training.model_copy(
+        update={"freeze_batch_norm": False, "probe": False, "layer_decay": 1.0}
+    )

@@ -12,7 +12,7 @@ from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import find_backbone, source_network
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.workspace import Workspace
-from lesion_transfer.study import Arm, Model, Source, parse_folds
+from lesion_transfer.study import Arm, Source, parse_folds
 
 
 def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
@@ -24,7 +24,8 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         A parameter, data set or model file cannot be used, or a source has seen test images.
     """
     protocol = request.load_protocol()
-    check_head(request.pair, protocol)
+    head = protocol.svm.after(finetune=request.pair.finetune)
+    protocol = protocol.model_copy(update={"svm": head})
     published, protocol = _published(request, protocol)
     folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)
     backbone = find_backbone(ws, protocol)
@@ -53,23 +54,6 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
     return PlannedArm(
         arm, protocol, backbone, source, data.store, rows, labels, classes, folds, published, looked
     )
-
-
-def check_head(model: Model, protocol: Protocol) -> None:
-    """See that the model has the classifier that the protocol names.
-
-    Raises
-    ------
-    UserError
-        A frozen network was not trained on the target, and has no softmax for its classes.
-    """
-    if protocol.svm.head == "softmax" and not model.finetune:
-        raise UserError(
-            f"svm.head=softmax: the frozen model {model.letter} has no softmax for the target's "
-            "classes",
-            expected="a fine-tuned model (finetune=true; A, C, E and F of a study), or "
-            "svm.head: svm or logistic",
-        )
 
 
 def _published(request: ArmRequest, protocol: Protocol) -> tuple[PublishedFolds | None, Protocol]:

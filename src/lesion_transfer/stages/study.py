@@ -8,7 +8,7 @@ from lesion_transfer.stages.arms import StoredArm, arm_of
 from lesion_transfer.stages.compare import Comparison, compared
 from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.folds import complete_folds, run_arm
-from lesion_transfer.stages.plan import check_head, plan
+from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import find_backbone, source_data
 from lesion_transfer.stages.requests import ArmRequest, StudyRequest
@@ -43,8 +43,6 @@ def _possible(ws: Workspace, request: StudyRequest) -> list[ArmRequest]:
     A design that was asked for by name is not left out: lacking a class is an error then.
     """
     protocol = request.load_protocol()
-    for arm in request.arms():
-        check_head(arm.pair, protocol)
     backbone = find_backbone(ws, protocol)
     index = prepared(ws, request, protocol, request.target, request.data_root).store.index
     impossible: set[Design] = set()
