@@ -89,6 +89,10 @@ bench-paper: $(VENV)/.dev ## the time of the whole paper protocol, from a measur
 bench-extract: $(VENV)/.dev ## extraction from a store against predict on arrays in memory
 	@python benchmarks/extract.py
 
+.PHONY: bench-recipe
+bench-recipe: $(VENV)/.dev ## the recipe of `modern` within a training half, 5 minutes a recipe
+	@python benchmarks/inner_validation.py
+
 .PHONY: mlproject
 mlproject: $(VENV)/.runtime ## write MLproject, conda.yaml and docs/parameters.md anew
 	@python -m lesion_transfer.mlproject

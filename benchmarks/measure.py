@@ -31,8 +31,9 @@ def forward_flops(network: keras.Model) -> float:
     """Floating-point operations of one image's forward pass, in convolutions and dense layers."""
     total = 0.0
     for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            total += forward_flops(layer)
+        if isinstance(layer, keras.Model):  # on its own it may take images of any size
+            image = keras.Input(network.input_shape[1:])
+            total += forward_flops(keras.models.clone_model(layer, input_tensors=image))
             continue
         kernel = getattr(layer, "kernel", None)
         if kernel is None or isinstance(layer, keras.layers.InputLayer):

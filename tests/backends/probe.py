@@ -36,7 +36,13 @@ PLAIN = Training(
     layer_decay=0.7,
 )
 ALL = PLAIN.model_copy(
-    update={"optimizer": "adamw", "dropout": 0.3, "ema": 0.9, "augmentation": AUGMENTATION}
+    update={
+        "probe": True,
+        "optimizer": "adamw",
+        "dropout": 0.3,
+        "ema": 0.9,
+        "augmentation": AUGMENTATION,
+    }
 )
 
 

@@ -23,6 +23,7 @@ from lesion_transfer.models.backbones import (
     load_network,
     resolve_backbone,
 )
+from lesion_transfer.models.precision import in_precision
 
 SIZE = 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np.float32)
@@ -156,6 +157,19 @@ def test_a_network_of_any_size_takes_any_size(tmp_path: Path):
         network = KerasFile(tmp_path / "any.keras", None, None).build(size, imagenet=True, seed=0)
         assert all(None not in layer.output.shape[1:] for layer in network._flatten_layers(False))
         assert network.input_shape == (None, size, size, 3)
+
+
+def test_a_copy_for_one_size_normalises_as_the_file_does(tmp_path: Path):
+    image = keras.Input((None, None, 3))
+    norm = layers.Normalization()
+    norm.adapt(IMAGES)
+    network = keras.Model([image], layers.GlobalAveragePooling2D()(norm(image)))
+    network.save(tmp_path / "any.keras")
+    ours = KerasFile(tmp_path / "any.keras", None, None).build(SIZE, imagenet=True, seed=0)
+    expected = run(network)
+    assert np.abs(expected).max() > 0
+    assert_allclose(run(ours), expected, atol=1e-5)
+    assert_allclose(run(in_precision(ours, "bfloat16")), expected, atol=0.05)
 
 
 @pytest.mark.parametrize("kind", ["flat", "two inputs", "grey"])

@@ -1,10 +1,13 @@
 """Features in another precision: faster or smaller, nearly the same, and kept apart."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.stages.folds import evaluate
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.tracking import Kind, Tag
@@ -64,18 +67,34 @@ def test_a_frozen_network_is_extracted_from_again(fresh):
     assert fresh.client.get_run(runs[1]).data.metrics["fold_model_error"] <= 1e-4
 
 
-def test_openvino_extracts_the_same_and_the_result_is_kept_apart(fresh):
+@pytest.mark.parametrize("options", [{"source": "none"}, {"source": "retinopathy"}], ids=str)
+def test_openvino_extracts_the_same_and_the_result_is_kept_apart(fresh, options):
     runtime = fresh.protocol("compiled", lambda text: text + "extraction: {runtime: openvino}\n")
-    options = fresh.options(source="retinopathy", finetune=False, folds="1x1")
+    options = options | {"finetune": options["source"] == "none", "folds": "1x1,1x2"}
     ours, theirs = (
-        evaluate(EvaluateRequest(**options | extra)).folds[0]
+        evaluate(EvaluateRequest(**fresh.options(**options) | extra)).folds
         for extra in ({}, {"protocol": runtime})
     )
-    assert theirs.auc == pytest.approx(ours.auc, abs=1e-4)
-    runs = [fresh.client.get_run(fold.run_id) for fold in (ours, theirs)]
-    assert runs[0].data.tags[Tag.FEATURES_RUN] != runs[1].data.tags[Tag.FEATURES_RUN]
-    assert runs[1].data.params["extraction.runtime"] == "openvino"
-    assert runs[1].data.metrics["fold_model_error"] <= 1e-4
+    for one, other in zip(ours, theirs, strict=True):
+        assert other.auc == pytest.approx(one.auc, abs=1e-3)
+        runs = [fresh.client.get_run(fold.run_id).data for fold in (one, other)]
+        where = [
+            run.tags.get(Tag.FEATURES_RUN, fold.run_id)
+            for run, fold in zip(runs, (one, other), strict=True)
+        ]
+        assert where[0] != where[1]
+        assert runs[1].params["extraction.runtime"] == "openvino"
+        assert runs[1].metrics["fold_model_error"] <= 1e-4
+
+
+def test_a_runtime_that_cannot_be_used_is_named_before_anything_is_trained(
+    fresh, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    runtime = fresh.protocol("compiled", lambda text: text + "extraction: {runtime: openvino}\n")
+    with pytest.raises(UserError, match="openvino cannot be imported"):
+        evaluate(EvaluateRequest(**fresh.options(source="retinopathy", protocol=runtime)))
+    assert fresh.runs(complete=False) == []
 
 
 def test_many_images_do_without_a_shared_matrix_and_with_the_same_result(

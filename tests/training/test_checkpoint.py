@@ -28,6 +28,7 @@ def killed_after(epoch: int):
         {},
         {"ema": 0.7, "optimizer": "sgd", "momentum": 0.5},
         {"accumulate": 3, "layer_decay": 0.5, "schedule": "cosine"},
+        {"probe": True, "ema": 0.7, "precision": "bfloat16", "balance": False},
     ],
 )
 def test_a_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(tmp_path, options):

@@ -9,7 +9,7 @@ from test_loop import data, network, spec
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import auc
 from lesion_transfer.protocols import starting_from
-from lesion_transfer.training.classifier import probe, random_classifier
+from lesion_transfer.training.classifier import PROBED, probe, probed, random_classifier
 from lesion_transfer.training.loop import Trainer
 
 
@@ -36,7 +36,7 @@ def test_a_random_classifier_is_the_seeds(seed: int):
 def test_a_probe_tells_the_classes_apart_with_the_probabilities_asked_for(classes, counts):
     features, labels = clouds(classes, counts)
     for balanced in (False, True):
-        kernel, bias = probe(features, labels, classes, 0, balanced=balanced)
+        kernel, bias = probe(features, labels, np.ones(classes) if balanced else counts, 0)
         assert (kernel.shape, bias.shape) == ((12, classes), (classes,))
         probabilities = softmax(features @ kernel + bias, axis=1)
         assert auc(labels, probabilities[:, 1] if classes == 2 else probabilities) > 0.9
@@ -48,10 +48,28 @@ def test_a_probe_tells_the_classes_apart_with_the_probabilities_asked_for(classe
         assert_allclose(mean, frequencies, atol=0.1)
 
 
-def test_a_probe_needs_two_pictures_of_a_class():
+def test_what_cannot_be_probed_is_named():
     features, labels = clouds(2, [5, 1])
-    with pytest.raises(UserError, match="cannot be trained"):
-        probe(features, labels, 2, 0, balanced=True)
+    with pytest.raises(UserError, match="1 training pictures of class 1"):
+        probe(features, labels, [1, 1], 0)
+    features, labels = clouds(2, [5, 5])
+    for bad in (0.0, np.nan):
+        with pytest.raises(UserError, match="mean length of"):
+            probe(features * np.float32(bad), labels, [1, 1], 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 900), min_size=2, max_size=5), st.integers(0, 99))
+def test_a_probe_sees_few_pictures_of_all_classes(counts: list[int], seed: int):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    few = probed(labels, seed)
+    assert_array_equal(few, probed(labels, seed))
+    assert np.all(np.diff(few) > 0)
+    if len(labels) <= PROBED:
+        assert len(few) == len(labels)
+    else:
+        wanted = np.minimum(counts, PROBED // len(counts))
+        assert_array_equal(np.bincount(labels[few]), wanted)
 
 
 def test_training_starts_from_the_probe_on_the_sources_features():
@@ -62,7 +80,7 @@ def test_training_starts_from_the_probe_on_the_sources_features():
     other = plain.fit(network().get_weights(), training, validation, 0)
     assert done.history["val_loss"][0] < other.history["val_loss"][0]
     features = network()(training.images[training.rows].astype("f")).numpy()
-    kernel, bias = probe(features, training.labels, 2, 0, balanced=True)
+    kernel, bias = probe(features, training.labels, [1, 1], 0)
     for ours, expected in zip(first.classifier.get_weights(), (kernel, bias), strict=True):
         assert_allclose(ours, expected, atol=1e-4)
 

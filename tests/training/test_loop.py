@@ -129,7 +129,7 @@ def test_the_seed_decides_what_is_dropped():
     images = np.full((64, SIDE, SIDE, 3), 200.0, np.float32)
 
     def kept(seed: int) -> np.ndarray:
-        trainer._reset(network().get_weights(), data()[0], seed)
+        trainer._reset(network().get_weights(), seed)
         return keras.ops.convert_to_numpy(dropout(images, training=True)) > 0
 
     assert_array_equal(kept(0), kept(0))

@@ -107,7 +107,7 @@ def one_step(start: list[np.ndarray], **options) -> list[np.ndarray]:
     )
     trainer = Trainer(two_blocks(), 2, given)
     examples = data()[0]
-    trainer._reset(start, examples, 0)
+    trainer._reset(start, 0)
     before = trainer.model.get_weights()
     trainer._epoch(1, examples, 0, opencv_feed(examples, given.augmentation))
     return [new - old for old, new in zip(before, trainer.model.get_weights(), strict=True)]

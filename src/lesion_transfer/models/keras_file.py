@@ -10,6 +10,7 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbone import Backbone, cut_at
 from lesion_transfer.models.files import file_digest, load_network
 from lesion_transfer.models.scaling import scale_input
+from lesion_transfer.models.transfer import set_weights
 
 
 class KerasFile(Backbone):
@@ -39,10 +40,26 @@ class KerasFile(Backbone):
                 expected=f"one image input of (batch, {size}, {size}, 3)",
                 next_step="set image_size= to what the network takes",
             )
-        # A copy for this one size: in a network for any size, no layer knows its resolution.
-        sized = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 3)))
-        if imagenet:
-            sized.set_weights(model.get_weights())
-        model = cut_at(sized, self.feature_layer)
+        if not imagenet or None in shape[1:]:
+            model = self._copy(model, size, imagenet)
+        model = cut_at(model, self.feature_layer)
         image = keras.Input((size, size, 3), name="image")
         return keras.Model(image, model(scale_input(image, self.scaling)))
+
+    def _copy(self, model: keras.Model, size: int, imagenet: bool) -> keras.Model:
+        """Return the same layers for one size, so that each knows its resolution.
+
+        Those of a network within the network do not.
+        """
+        inputs = keras.tree.map_structure(lambda _: keras.Input((size, size, 3)), model.input)
+        try:
+            copy = keras.models.clone_model(model, input_tensors=inputs)
+        except ValueError as error:
+            raise UserError(
+                f"backbone={self.path} cannot be copied: {error}",
+                expected="a Functional or Sequential Keras model",
+                next_step="save it as one, for pictures of one size",
+            ) from error
+        if imagenet:
+            set_weights(copy, model.get_weights())
+        return copy

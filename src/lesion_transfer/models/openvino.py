@@ -36,15 +36,8 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, network: keras.Model, precision: Precision, batch_size: int) -> None:
-        openvino = _imported()
+        openvino = check_openvino(precision)
         core = openvino.Core()
-        known = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bfloat16" and "BF16" not in known:
-            raise UserError(
-                "extraction.runtime=openvino: this processor does not compute in bfloat16",
-                expected="AVX-512 BF16, AMX or Arm's BF16; it offers " + ", ".join(known),
-                next_step="set extraction.precision: float32 in the protocol",
-            )
         pictures = keras.InputSpec(shape=(batch_size, *network.input_shape[1:]), dtype="float32")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "network.xml")
@@ -62,7 +55,14 @@ class OpenVinoNetwork:
         return found
 
 
-def _imported() -> Any:
+def check_openvino(precision: Precision) -> Any:
+    """Return the package, after a look at whether it can do what is asked of it here.
+
+    Raises
+    ------
+    UserError
+        As for :class:`OpenVinoNetwork`.
+    """
     if keras.backend.backend() == "jax":
         raise UserError(
             "extraction.runtime=openvino: OpenVINO cannot read what JAX has traced",
@@ -76,8 +76,15 @@ def _imported() -> Any:
         import openvino.preprocess
     except ImportError as error:
         raise UserError(
-            "extraction.runtime=openvino: the package openvino is not installed",
-            next_step="pip install -e '.[openvino]', or set extraction.runtime: keras "
-            "in the protocol",
+            f"extraction.runtime=openvino: the package openvino cannot be imported ({error})",
+            next_step="pip install -e '.[openvino]', or set extraction.runtime: keras in the "
+            "protocol",
         ) from error
+    known = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bfloat16" and "BF16" not in known:
+        raise UserError(
+            "extraction.runtime=openvino: this processor does not compute in bfloat16",
+            expected="AVX-512 BF16, AMX or Arm's BF16; it offers " + ", ".join(known),
+            next_step="set extraction.precision: float32 in the protocol",
+        )
     return openvino

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import keras
 
+from lesion_transfer.models.transfer import set_weights
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -18,7 +20,7 @@ def in_precision(network: keras.Model, precision: Precision) -> keras.Model:
     if precision == "float32":
         return network
     copy = network.__class__.from_config(_mixed(network.get_config()))
-    copy.set_weights(network.get_weights())
+    set_weights(copy, network.get_weights())
     return copy
 
 

@@ -6,6 +6,8 @@ from itertools import groupby
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from lesion_transfer.errors import UserError
 
@@ -48,6 +50,19 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
     for (_, our), (_, their) in zip(ours, theirs, strict=False):
         for variable, value in zip(our, their, strict=True):
             variable.assign(keras.ops.convert_to_numpy(value))
+    _finalize(target)
+
+
+def set_weights(network: keras.Model, weights: list[npt.NDArray[np.float32]]) -> None:
+    """Set all weights, as ``network.set_weights``, and what layers have computed from them."""
+    network.set_weights(weights)
+    _finalize(network)
+
+
+def _finalize(network: keras.Model) -> None:
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights
 
 
 def _network_in(model: keras.Model) -> keras.Model:

@@ -97,8 +97,8 @@ class Extraction(Frozen):
 
     @property
     def exact(self) -> bool:
-        """Whether these are, up to rounding, the features that the fold model computes."""
-        return self.precision == self.features == "float32"
+        """Whether these are the features that the fold model computes itself."""
+        return self.precision == self.features == "float32" and self.runtime == "keras"
 
 
 class SVM(Frozen):

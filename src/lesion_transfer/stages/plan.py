@@ -5,6 +5,7 @@ from __future__ import annotations
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.data.published_folds import PublishedFolds, folds_file, read_published_folds
 from lesion_transfer.errors import UserError
+from lesion_transfer.models.openvino import check_openvino
 from lesion_transfer.protocols import Protocol
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.leaks import refuse_source_images
@@ -24,7 +25,11 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         A parameter, data set or model file cannot be used, or a source has seen test images.
     """
     protocol = request.load_protocol()
+    if protocol.extraction.runtime == "openvino":  # found out before anything is trained
+        check_openvino(protocol.extraction.precision)
     head = protocol.svm.after(finetune=request.pair.finetune)
+    if head != protocol.svm:
+        ws.progress.note(f"{request.pair.letter} is frozen and has no softmax: it gets an SVM")
     protocol = protocol.model_copy(update={"svm": head})
     published, protocol = _published(request, protocol)
     folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)

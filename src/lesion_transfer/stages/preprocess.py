@@ -87,7 +87,8 @@ def prepared(
 ) -> PreparedData:
     """Return the store of a data set, building and recording it where that is missing.
 
-    A command asks for each of its data sets many times, and looks at the disk once.
+    A command, whose requests have the same parameters, asks for each of its data sets many times,
+    and looks at the disk once.
     """
     asked = digest(target, root, protocol.preparation)
 

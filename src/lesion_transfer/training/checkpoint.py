@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ class Checkpoint:
                 val_probabilities=state.best.val_probabilities,
                 **arrays,
             )
-        partial.replace(self._path)
+        with suppress(FileNotFoundError):  # another process has ended this training, and cleared up
+            partial.replace(self._path)
         self._last = time.monotonic()
 
     def load(self) -> State | None:

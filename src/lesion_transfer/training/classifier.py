@@ -7,10 +7,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.svm import fit_head
 from lesion_transfer.protocols import SVM
 
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+PROBED = 1000
+"""Pictures that a probe is fitted to: its time grows with their third power, to 20 s here."""
 
 
 def random_classifier(features: int, classes: int, seed: int) -> tuple[Floats, Floats]:
@@ -20,8 +25,22 @@ def random_classifier(features: int, classes: int, seed: int) -> tuple[Floats, F
     return kernel.astype(np.float32), np.zeros(classes, np.float32)
 
 
+def probed(labels: Integers, seed: int) -> Integers:
+    """Return the positions of the pictures a probe is fitted to, in order: all, if they are few.
+
+    Of more than :data:`PROBED` every class has the same number, or all it has.
+    """
+    if len(labels) <= PROBED:
+        return np.arange(len(labels))
+    rng = np.random.default_rng([seed, 1])
+    shuffled = rng.permutation(len(labels))
+    each = PROBED // len(np.unique(labels))
+    few = [shuffled[labels[shuffled] == name][:each] for name in np.unique(labels)]
+    return np.sort(np.concatenate(few))
+
+
 def probe(
-    features: Floats, labels: npt.NDArray[np.int64], classes: int, seed: int, *, balanced: bool
+    features: Floats, labels: Integers, shown: npt.ArrayLike, seed: int
 ) -> tuple[Floats, Floats]:
     """Return kernel (d, K) and bias (K,) of a softmax over features that are not normalised.
 
@@ -33,27 +52,38 @@ def probe(
     Parameters
     ----------
     features, labels
-        Of the training pictures, (n, d) and (n,).
-    classes
-        K.
+        Of training pictures, (n, d) and (n,); their inner products are kept, (n, n).
+    shown
+        (K,): how often training shows each class, or weighs it, on any scale. The probabilities
+        are those of such frequencies.
     seed
         Fixes the shuffles that choose C.
-    balanced
-        Whether training shows, or weighs, all classes alike: its probabilities are then those of
-        equally frequent classes.
 
     Raises
     ------
     UserError
-        A class has fewer than two pictures.
+        A class has fewer than two pictures, or the features are all zero or no numbers.
     """
-    names = [str(number) for number in range(classes)]
+    shown = np.asarray(shown, np.float64)
+    counts = np.bincount(labels, minlength=len(shown))
+    length = float(np.linalg.norm(features, axis=1).mean())
+    if counts.min() < 2:
+        raise UserError(
+            f"probe: there are {counts.min()} training pictures of class {counts.argmin()}",
+            expected="at least two of each class, for a classifier to start from",
+            next_step="set probe: false in the protocol, or add pictures",
+        )
+    if not 0 < length < math.inf:
+        raise UserError(
+            f"probe: the source's features of the training pictures have a mean length of {length}",
+            expected="features that are numbers, and not all zero",
+            next_step="look at the source's training curves; its network has probably diverged",
+        )
+    names = [str(number) for number in range(len(shown))]
     head = fit_head(features, labels, names, SVM(head="logistic"), seed)
-    kernel = head.coef @ head.calibration_coef
-    kernel /= np.linalg.norm(features, axis=1).mean()
+    kernel = head.coef @ head.calibration_coef / length
     bias = head.intercept @ head.calibration_coef + head.calibration_intercept
-    if balanced:
-        bias = bias - np.log(np.bincount(labels, minlength=classes))
+    bias = bias + np.log(shown / counts)
     # A softmax is the same whatever is added to all logits.
     kernel -= kernel.mean(axis=1, keepdims=True)
     return kernel.astype(np.float32), (bias - bias.mean()).astype(np.float32)

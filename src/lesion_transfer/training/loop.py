@@ -25,9 +25,10 @@ from lesion_transfer.protocols import Training
 from lesion_transfer.training.augment_device import augmented, device_feed, on_accelerator
 from lesion_transfer.training.batches import Examples, Feed, epoch_batches, opencv_feed
 from lesion_transfer.training.checkpoint import Best, Checkpoint, State
-from lesion_transfer.training.classifier import probe, random_classifier
+from lesion_transfer.training.classifier import probe, probed, random_classifier
 from lesion_transfer.training.optimizers import learning_rate, optimizer_for
 from lesion_transfer.training.predict import predict
+from lesion_transfer.training.step import trained_by
 
 Weights = list[npt.NDArray[np.float32]]
 
@@ -51,25 +52,15 @@ class Fit:
     val_probabilities: npt.NDArray[np.float32]
 
 
+BATCH_NORM_MOMENTUM = 0.9
+"""Where it is trained. Keras' 0.99 takes 500 steps to forget that it began with a variance of 1."""
+
 LOSSES_AHEAD = 4
 """Steps that an accelerator may be given before the loss of an earlier one is waited for."""
 
 
 class TrainingDivergedError(UserError):
     """The loss became infinite or not a number."""
-
-
-class _Trained(keras.Model):  # type: ignore[misc]
-    """A model that reports no metrics, since to report them is to wait for each step's end.
-
-    The loss is still kept, in the first of ``metrics``.
-    """
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
-        """Compute none."""
-        return {}
 
 
 class Trainer:
@@ -100,6 +91,7 @@ class Trainer:
         for layer in network._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = not spec.freeze_batch_norm
+                layer.momentum = min(layer.momentum, BATCH_NORM_MOMENTUM)
         self._computing = in_precision(network, spec.precision)
         features = self._computing.output
         dropped = keras.layers.Dropout(spec.dropout, seed=0, name="dropout")(features)
@@ -110,13 +102,7 @@ class Trainer:
         self.optimizer = optimizer_for(spec, self._computing)
         self._device = on_accelerator() if device is None else device
         whole = augmented(self.model, spec.augmentation) if self._device else self.model
-        self._trained = _Trained(whole.input, whole.output, name="training")
-        self._trained.compile(
-            optimizer=self.optimizer,
-            loss=keras.losses.CategoricalCrossentropy(
-                label_smoothing=spec.label_smoothing, reduction="mean_with_sample_weight"
-            ),
-        )
+        self._trained = trained_by(self.optimizer, whole, spec.label_smoothing)
         self.optimizer.build(self.model.trainable_variables)
         self._fresh_optimizer = [np.array(v) for v in map(_numpy, self.optimizer.variables)]
         self._fresh_state = [np.array(v) for v in map(_numpy, self.model.non_trainable_variables)]
@@ -161,10 +147,12 @@ class Trainer:
                 expected="at least two groups (lesions, patients) of a class in a training half",
                 next_step="add images, or use a frozen network (finetune=false)",
             )
-        self._reset(initial, training, seed)
+        self._reset(initial, seed)
         state = checkpoint.load() if checkpoint is not None else None
         if state is not None:
             self._restore(state)
+        elif self.spec.probe:
+            self._probe(training, seed)
         feed = (device_feed if self._device else opencv_feed)(training, self.spec.augmentation)
         history = list(state.history) if state is not None else []
         best = state.best if state is not None else None
@@ -242,7 +230,7 @@ class Trainer:
         for variable, value in zip(self.optimizer.variables, state.optimizer, strict=True):
             variable.assign(value)
 
-    def _reset(self, initial: Weights, training: Examples, seed: int) -> None:
+    def _reset(self, initial: Weights, seed: int) -> None:
         """Put everything that a training changes back to where it starts."""
         for variable, value in zip(self.optimizer.variables, self._fresh_optimizer, strict=True):
             variable.assign(value)
@@ -251,19 +239,25 @@ class Trainer:
         ):
             variable.assign(value)
         self._computing.set_weights(initial)
-        self.classifier.set_weights(self._first_classifier(training, seed))
-        if self.spec.ema is not None:
-            for average, variable in self._averages():
-                average.assign(np.array(_numpy(variable)))
+        features = self.classifier.kernel.shape[0]
+        self._start_at(random_classifier(features, self.classes, seed))
         for number, variable in enumerate(self._seeds):
             variable.assign(np.array([seed, number], dtype="uint32"))
 
-    def _first_classifier(self, training: Examples, seed: int) -> tuple[Any, Any]:
-        if not self.spec.probe:
-            return random_classifier(self.classifier.kernel.shape[0], self.classes, seed)
-        features = predict(self._computing, training.images, training.rows)
-        balanced = self.spec.balance is not False
-        return probe(features, training.labels, self.classes, seed, balanced=balanced)
+    def _probe(self, training: Examples, seed: int) -> None:
+        """Start at a classifier of the features that the network has now."""
+        few = probed(training.labels, seed)
+        features = predict(self._computing, training.images, training.rows[few])
+        alike = self.spec.balance is not False
+        counts = np.bincount(training.labels, minlength=self.classes)
+        shown = np.ones(self.classes) if alike else counts
+        self._start_at(probe(features, training.labels[few], shown, seed))
+
+    def _start_at(self, classifier: tuple[Any, Any]) -> None:
+        self.classifier.set_weights(classifier)
+        if self.spec.ema is not None:
+            for average, variable in self._averages():
+                average.assign(np.array(_numpy(variable)))
 
     def _epoch_length(self, training: Examples) -> int:
         if self.spec.balance is not True:

@@ -67,7 +67,8 @@ def layer_rates(network: keras.Model, decay: float) -> list[float]:
             raise UserError(
                 f"layer_decay: the network's layer {layer.name!r} takes pictures of any size, so "
                 "it cannot be told which block it belongs to",
-                next_step="save the network for one size of pictures, or leave layer_decay at 1",
+                next_step="save the network for one size of pictures, or set layer_decay: 1 in the "
+                "protocol",
             )
     places = np.array([math.prod(layer.output.shape[1:-1]) for layer in layers])
     # Resolution falls on the way up. Where it is lower for a while, in the gates of

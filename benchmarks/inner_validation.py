@@ -1,0 +1,106 @@
+"""One recipe's AUC within a training half: what the values of `modern` were chosen by.
+
+    python benchmarks/inner_validation.py [--half 1x1] [--size 128] [--change learning_rate=0.001 …]
+
+Two thirds of the training half of a fold train, one third scores; the fold's test half is never
+looked at. Changes are made to the protocol's `finetune`, those of `augmentation` with a dot. Prints
+the AUC of the SVM and of the network's softmax, of one view and of four. `--frozen` is model D.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from lesion_transfer.quiet import quiet_start
+
+quiet_start()
+
+import yaml  # noqa: E402
+
+from lesion_transfer.data.adapters import open_dataset  # noqa: E402
+from lesion_transfer.data.build import build_store  # noqa: E402
+from lesion_transfer.data.designs import labels_for  # noqa: E402
+from lesion_transfer.data.splits import five_by_two, fold_indices, holdout  # noqa: E402
+from lesion_transfer.evaluation.metrics import auc  # noqa: E402
+from lesion_transfer.evaluation.svm import fit_head  # noqa: E402
+from lesion_transfer.models.keras_file import KerasFile  # noqa: E402
+from lesion_transfer.models.views import viewed  # noqa: E402
+from lesion_transfer.protocols import SVM, Training, load_protocol  # noqa: E402
+from lesion_transfer.study import Design, parse_folds  # noqa: E402
+from lesion_transfer.training.batches import Examples  # noqa: E402
+from lesion_transfer.training.loop import Trainer  # noqa: E402
+from lesion_transfer.training.predict import predict  # noqa: E402
+
+SHARED = Path(os.environ.get("LT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def changed(training: Training, changes: list[str]) -> Training:
+    values = training.model_dump()
+    for change in changes:
+        name, _, value = change.partition("=")
+        part, _, inner = name.rpartition(".")
+        (values[part] if part else values)[inner] = yaml.safe_load(value)
+    return Training(**values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data_root", default=str(SHARED / "data/isic2017"))
+    parser.add_argument(
+        "--backbone", type=Path, default=SHARED / "weights/efficientnet_lite0_imagenet.keras"
+    )
+    parser.add_argument("--half", default="1x1")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frozen", action="store_true")
+    parser.add_argument("--change", action="append", default=[])
+    given = parser.parse_args()
+    began = time.monotonic()
+    protocol = load_protocol("modern")
+    preparation = protocol.preparation.model_copy(update={"size": given.size})
+    with tempfile.TemporaryDirectory() as folder:
+        store = build_store(open_dataset("isic2017", given.data_root), preparation, Path(folder))
+        rows, labels, classes = labels_for(Design.MELANOMA_VS_BENIGN, store.index)
+        groups = store.index["group_id"].to_numpy(object)[rows]
+        parts = five_by_two(labels, groups.tolist(), 0, protocol.repeats, classes)
+        half, _ = fold_indices(parts, parse_folds(given.half, protocol.repeats)[0])
+        inner, scored = holdout(labels[half], groups[half].tolist(), 1 / 3, 100)
+        inner, scored = half[inner], half[scored]
+        network = KerasFile(given.backbone, None, "symmetric").build(
+            given.size, imagenet=True, seed=0
+        )
+        classifier = None
+        if not given.frozen:
+            kept, held = holdout(labels[inner], groups[inner].tolist(), 0.1, 0)
+            trainer = Trainer(network, len(classes), changed(protocol.finetune, given.change))
+            examples, validation = (
+                Examples(store.images, rows[inner[part]], labels[inner[part]])
+                for part in (kept, held)
+            )
+
+            def show(epoch: int, row: dict[str, float]) -> None:
+                print(epoch, {name: round(value, 3) for name, value in row.items()}, flush=True)
+
+            trainer.fit(network.get_weights(), examples, validation, given.seed, show)
+            classifier = trainer.classifier.get_weights()
+        for views in (1, 4):
+            model = viewed(network, views)
+            known, new = (predict(model, store.images, rows[part]) for part in (inner, scored))
+            head = fit_head(known, labels[inner], classes, SVM(), seed=0)
+            print(f"{views} view(s): SVM {auc(labels[scored], head.decision(new)):.4f}", end="")
+            if classifier is not None:
+                kernel, bias = classifier
+                logits = new @ kernel + bias
+                print(f", softmax {auc(labels[scored], logits[:, 1] - logits[:, 0]):.4f}", end="")
+            print()
+    print(
+        f"half {given.half}, {given.size} px, {len(inner)} images for training, {len(scored)} "
+        f"scored, {given.change or ('frozen' if given.frozen else 'as it is')}, "
+        f"{time.monotonic() - began:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
