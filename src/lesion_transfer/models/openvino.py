@@ -16,7 +16,7 @@ from lesion_transfer.models.precision import Precision
 
 
 class OpenVinoNetwork:
-    """A network that OpenVINO computes, on the processor, whatever Keras' backend is.
+    """A Keras network, of TensorFlow or PyTorch, that OpenVINO computes on the processor.
 
     Parameters
     ----------
