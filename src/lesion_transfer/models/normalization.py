@@ -58,18 +58,15 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
         before, after = (self.n - 1) // 2, self.n // 2
         self._band = ((-before <= ahead) & (ahead <= after)).astype("float32")
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, training: bool | None = None) -> Any:
         """Normalise ``x`` (batch, …, channels); shape and type stay."""
         band = ops.convert_to_tensor(self._band, dtype=x.dtype)
+        if not training:  # no gradient of our own, which PyTorch cannot trace for an export
+            return x * self._scale(x, band)[0]
 
         @ops.custom_gradient  # type: ignore[untyped-decorator]
         def normalise(x: Any) -> tuple[Any, Any]:
-            size = self.k + self.alpha * ops.matmul(ops.square(x), band)
-            if self.beta == 0.75:  # s^-¾ = s^-½ · s^-¼: roots cost a fraction of a power
-                root = ops.rsqrt(size)
-                scale = root * ops.sqrt(root)
-            else:
-                scale = ops.power(size, -self.beta)
+            scale, size = self._scale(x, band)
             y = x * scale
 
             def gradient(*given: Any, upstream: Any = None) -> Any:
@@ -80,6 +77,14 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
             return y, gradient
 
         return normalise(x)
+
+    def _scale(self, x: Any, band: Any) -> tuple[Any, Any]:
+        """Return the factor of each unit, and the sum of which it is a power."""
+        size = self.k + self.alpha * ops.matmul(ops.square(x), band)
+        if self.beta == 0.75:  # s^-¾ = s^-½ · s^-¼: roots cost a fraction of a power
+            root = ops.rsqrt(size)
+            return root * ops.sqrt(root), size
+        return ops.power(size, -self.beta), size
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the input."""
