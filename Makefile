@@ -90,7 +90,7 @@ bench-extract: $(VENV)/.dev ## extraction from a store against predict on arrays
 	@python benchmarks/extract.py
 
 .PHONY: bench-recipe
-bench-recipe: $(VENV)/.dev ## the recipe of `modern` within a training half, 5 minutes a recipe
+bench-recipe: $(VENV)/.dev ## the recipe of `modern` within a training half, a quarter of an hour a recipe
 	@python benchmarks/inner_validation.py
 
 .PHONY: mlproject

@@ -2,9 +2,10 @@
 
     python benchmarks/inner_validation.py [--half 1x1] [--size 128] [--change learning_rate=0.001 …]
 
-Two thirds of the training half of a fold train, one third scores; the fold's test half is never
-looked at. Changes are made to the protocol's `finetune`, those of `augmentation` with a dot. Prints
-the AUC of the SVM and of the network's softmax, of one view and of four. `--frozen` is model D.
+The training half of a fold is divided into three: two thirds train and one scores, in turn; the
+fold's test half is never looked at. Changes are made to the protocol's `finetune`, those of
+`augmentation` with a dot. Prints the AUC of the SVM and of the network's softmax, of one view and
+of four. `--frozen` is model D.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from lesion_transfer.quiet import quiet_start
 
 quiet_start()
 
+import pandas as pd  # noqa: E402
 import yaml  # noqa: E402
+from sklearn.model_selection import StratifiedGroupKFold  # noqa: E402
 
 from lesion_transfer.data.adapters import open_dataset  # noqa: E402
 from lesion_transfer.data.build import build_store  # noqa: E402
@@ -34,6 +37,7 @@ from lesion_transfer.training.loop import Trainer  # noqa: E402
 from lesion_transfer.training.predict import predict  # noqa: E402
 
 SHARED = Path(os.environ.get("LT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+VIEWS = (1, 4)
 
 
 def changed(training: Training, changes: list[str]) -> Training:
@@ -53,53 +57,58 @@ def main() -> None:
     )
     parser.add_argument("--half", default="1x1")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frozen", action="store_true")
     parser.add_argument("--change", action="append", default=[])
     given = parser.parse_args()
     began = time.monotonic()
     protocol = load_protocol("modern")
     preparation = protocol.preparation.model_copy(update={"size": given.size})
+    network = KerasFile(given.backbone, None, "symmetric").build(given.size, imagenet=True, seed=0)
+    weights = network.get_weights()
     with tempfile.TemporaryDirectory() as folder:
         store = build_store(open_dataset("isic2017", given.data_root), preparation, Path(folder))
         rows, labels, classes = labels_for(Design.MELANOMA_VS_BENIGN, store.index)
         groups = store.index["group_id"].to_numpy(object)[rows]
+        diagnoses = store.index["diagnosis"].to_numpy(object)[rows]
         parts = five_by_two(labels, groups.tolist(), 0, protocol.repeats, classes)
         half, _ = fold_indices(parts, parse_folds(given.half, protocol.repeats)[0])
-        inner, scored = holdout(labels[half], groups[half].tolist(), 1 / 3, 100)
-        inner, scored = half[inner], half[scored]
-        network = KerasFile(given.backbone, None, "symmetric").build(
-            given.size, imagenet=True, seed=0
-        )
-        classifier = None
+        trainer = None
         if not given.frozen:
-            kept, held = holdout(labels[inner], groups[inner].tolist(), 0.1, 0)
             trainer = Trainer(network, len(classes), changed(protocol.finetune, given.change))
-            examples, validation = (
-                Examples(store.images, rows[inner[part]], labels[inner[part]])
-                for part in (kept, held)
+        thirds = StratifiedGroupKFold(3, shuffle=True, random_state=0)
+        found = []
+        for third, (inner, scored) in enumerate(thirds.split(half, diagnoses[half], groups[half])):
+            inner, scored = half[inner], half[scored]
+            if trainer is not None:
+                kept, held = holdout(labels[inner], groups[inner].tolist(), 0.1, 0)
+                examples, validation = (
+                    Examples(store.images, rows[inner[part]], labels[inner[part]])
+                    for part in (kept, held)
+                )
+                trainer.fit(weights, examples, validation, third, show)
+            known, new = (
+                [predict(viewed(network, n), store.images, rows[part]) for n in VIEWS]
+                for part in (inner, scored)
             )
+            aucs = {}
+            for views, theirs, ours in zip(VIEWS, known, new, strict=True):
+                head = fit_head(theirs, labels[inner], classes, SVM(), seed=0)
+                aucs[f"SVM, {views} view(s)"] = auc(labels[scored], head.decision(ours))
+                if trainer is not None:
+                    kernel, bias = trainer.classifier.get_weights()
+                    logits = ours @ kernel + bias
+                    melanoma = logits[:, 1] - logits[:, 0]
+                    aucs[f"softmax, {views} view(s)"] = auc(labels[scored], melanoma)
+            found.append(aucs)
+    table = pd.DataFrame(found, index=pd.Index([1, 2, 3], name="third"))
+    table.loc["mean"] = table.mean()
+    print((100 * table).round(1).to_string())
+    recipe = "frozen" if given.frozen else ", ".join(given.change) or "as it is"
+    print(f"half {given.half}, {given.size} px, {recipe}: {time.monotonic() - began:.0f} s")
 
-            def show(epoch: int, row: dict[str, float]) -> None:
-                print(epoch, {name: round(value, 3) for name, value in row.items()}, flush=True)
 
-            trainer.fit(network.get_weights(), examples, validation, given.seed, show)
-            classifier = trainer.classifier.get_weights()
-        for views in (1, 4):
-            model = viewed(network, views)
-            known, new = (predict(model, store.images, rows[part]) for part in (inner, scored))
-            head = fit_head(known, labels[inner], classes, SVM(), seed=0)
-            print(f"{views} view(s): SVM {auc(labels[scored], head.decision(new)):.4f}", end="")
-            if classifier is not None:
-                kernel, bias = classifier
-                logits = new @ kernel + bias
-                print(f", softmax {auc(labels[scored], logits[:, 1] - logits[:, 0]):.4f}", end="")
-            print()
-    print(
-        f"half {given.half}, {given.size} px, {len(inner)} images for training, {len(scored)} "
-        f"scored, {given.change or ('frozen' if given.frozen else 'as it is')}, "
-        f"{time.monotonic() - began:.0f} s"
-    )
+def show(epoch: int, row: dict[str, float]) -> None:
+    print(epoch, {name: round(value, 3) for name, value in row.items()}, flush=True)
 
 
 if __name__ == "__main__":

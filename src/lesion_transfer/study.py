@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lesion_transfer.errors import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Part of every key. Raise it whenever the code would give other numbers for the same inputs."""
 
 

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import auc
-from lesion_transfer.evaluation.svm import fit_head, gram_matrix, l2_normalise
+from lesion_transfer.evaluation.svm import UNSEEN, fit_head, gram_matrix, l2_normalise
 from lesion_transfer.protocols import SVM
 
 SPEC = SVM()
@@ -137,3 +137,35 @@ def test_the_threshold_comes_from_pictures_the_svm_has_not_seen():
     assert called[labels == 1].mean() + (~called)[labels == 0].mean() > 1
     three, labels = pictures(K=3)
     assert np.isnan(fit_head(three, labels, "abc", SVM(C=(1.0,)), seed=0).threshold)
+
+
+def memorised(seed):
+    """Features of a network that has learnt four of five pictures by heart; which it has not."""
+    features, labels = pictures(n=400, shift=0.3, seed=seed)
+    unseen = np.arange(400) % 5 == 0
+    features[~unseen, 0] += 6.0 * labels[~unseen]
+    return features, labels, unseen
+
+
+def log_loss(head, features, labels):
+    return -np.log(head.probabilities(features)[np.arange(len(labels)), labels]).mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_risks_come_from_pictures_the_network_has_not_seen(seed):
+    features, labels, unseen = memorised(seed)
+    new, new_labels = pictures(n=2000, shift=0.3, seed=100 + seed)
+    plain = fit_head(features, labels, "ab", SVM(C=(1.0,)), seed=0)
+    head = fit_head(features, labels, "ab", SVM(C=(1.0,)), seed=0, unseen=unseen)
+    assert_array_equal(head.decision(new), plain.decision(new))
+    assert log_loss(head, new, new_labels) < log_loss(plain, new, new_labels) - 0.03
+    assert head.threshold != plain.threshold
+
+
+def test_few_unseen_pictures_do_not_calibrate_alone():
+    features, labels, unseen = memorised(0)
+    some = unseen & (np.cumsum(unseen & (labels == 1)) < UNSEEN)
+    plain = fit_head(features, labels, "ab", SVM(C=(1.0,)), seed=0)
+    head = fit_head(features, labels, "ab", SVM(C=(1.0,)), seed=0, unseen=some)
+    assert_array_equal(head.calibration_coef, plain.calibration_coef)
+    assert head.threshold == plain.threshold

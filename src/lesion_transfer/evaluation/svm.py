@@ -41,6 +41,9 @@ NORM_EPSILON = 1e-12
 
 CALIBRATION_FOLDS = 5
 
+UNSEEN = 10
+"""Pictures of each class, not seen by the network, from which on they alone calibrate a head."""
+
 KINDS: dict[str, type[Dual]] = {"svm": DualSVM, "logistic": DualLogistic}
 
 
@@ -143,6 +146,7 @@ def fit_head(
     spec: SVM,
     seed: int,
     gram: Floats | None = None,
+    unseen: NDArray[np.bool_] | None = None,
 ) -> LinearHead:
     """Choose C, fit the classifier of ``spec.head``, calibrate it, choose a threshold.
 
@@ -152,6 +156,10 @@ def fit_head(
     the smallest. As in the paper the shuffles are stratified but not grouped: two pictures of one
     lesion may fall on both sides of a shuffle, never of a fold. Where ``spec.validation_share`` of
     the rarest class would be less than one picture, the held-out share is raised until it is one.
+
+    A network separates the pictures it was trained on better than it will others, and a calibration
+    that sees them gives risks that are too extreme. So it and the threshold come from the
+    ``unseen`` ones, where these hold :data:`UNSEEN` of each class.
 
     Parameters
     ----------
@@ -167,6 +175,8 @@ def fit_head(
         Fixes the shuffles and the calibration's folds; the same inputs give the same head.
     gram
         Shape (n, n): :func:`gram_matrix` of ``features``, where the caller has it already.
+    unseen
+        Shape (n,), bool: the pictures that the features' network was not trained on; None: all.
 
     Raises
     ------
@@ -198,6 +208,10 @@ def fit_head(
         C, validation_auc = _choose_c(kind, gram, labels, counts, spec, seed)
         out_of_fold = _out_of_fold_decisions(kind, gram, labels, counts, C, seed)
         fits = [kind.fit(gram, target, C) for target in targets_of(labels, len(classes))]
+    if unseen is not None:
+        few = np.bincount(labels[unseen], minlength=len(classes))
+        if few.min() >= UNSEEN:
+            out_of_fold, labels, counts = out_of_fold[unseen], labels[unseen], few
     calibration_coef, calibration_intercept = calibrate(out_of_fold, labels, counts)
     probabilities = _softmax(out_of_fold, calibration_coef, calibration_intercept)
     binary = len(classes) == 2

@@ -95,6 +95,7 @@ def _head(
         spec,
         planned.protocol.seed,
         gram=None if data.gram is None else data.gram[np.ix_(rows, rows)],
+        unseen=np.isin(rows, split.validation) if planned.arm.model.finetune else None,
     )
 
 
