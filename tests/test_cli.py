@@ -228,6 +228,7 @@ def test_a_misspelt_entry_point_is_refused():
     assert "Expected: finetune" in done.stderr
 
 
+@pytest.mark.slow
 def test_libraries_start_silently(tmp_path):
     script = (
         "from lesion_transfer.quiet import quiet_start\n"

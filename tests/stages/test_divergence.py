@@ -6,6 +6,7 @@ from lesion_transfer.tracking import Kind, Tag
 from lesion_transfer.training.loop import TrainingDivergedError
 
 
+@pytest.mark.slow
 def test_a_fold_whose_loss_is_no_number_stops_and_its_run_says_why(world):
     fresh = world.enter("diverged")
     wild = fresh.protocol("wild", lambda text: text.replace("0.002", "1e+30"))

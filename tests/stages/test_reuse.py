@@ -120,6 +120,7 @@ def test_a_networks_own_softmax_can_be_the_head(fresh):
         evaluate(arm(fresh, protocol=other))
 
 
+@pytest.mark.slow
 def test_a_frozen_network_has_no_softmax_and_gets_an_svm(fresh):
     softmax = fresh.protocol("tiny_softmax", lambda text: text.replace("2}", "2, head: softmax}"))
     fold = evaluate(retinas(fresh, protocol=softmax)).folds[0]
@@ -151,6 +152,7 @@ def test_folds_can_come_one_after_another(fresh):
     assert run.data.metrics["folds"] == 2
 
 
+@pytest.mark.slow
 def test_an_evaluation_again_is_only_looked_up(fresh):
     first = evaluate(arm(fresh))
     before = described(fresh.runs(complete=False))
@@ -221,6 +223,7 @@ def test_a_frozen_network_cannot_be_fine_tuned(fresh):
 # --- force ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_network_trained_anew_is_not_said_to_be_an_earlier_runs(fresh):
     said = [finetune(arm(fresh, folds="1x1", force=force)).folds[0].reused for force in (0, 0, 1)]
     assert said == [False, True, False]
@@ -275,6 +278,7 @@ def test_a_native_design_of_five_levels_is_evaluated(fresh):
 # --- killed --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_training_is_not_done_again_where_a_fold_is_killed_after_it(
     fresh, monkeypatch: pytest.MonkeyPatch
 ):
