@@ -123,9 +123,13 @@ def stored_network(ws: Workspace, run_id: str) -> Any:
 
 
 def _trainer(ws: Workspace, planned: PlannedArm) -> tuple[Trainer, Any]:
-    """Return a compiled trainer and the source's weights, shared by the folds of an arm."""
+    """Return a compiled trainer and the source's weights, shared by the folds of an arm.
+
+    Not by sources: a network made for ImageNet weights may hold constants that one made without has
+    not (its input normalisation), and weights alone do not bring them along.
+    """
     spec, classes = planned.training, len(planned.classes)
-    shape = f"{planned.backbone.identity}/{planned.store.size}/{classes}/{spec.digest()}"
+    shape = f"{planned.source.key}/{classes}/{spec.digest()}"
     trainer = ws.trainers.get(shape, lambda: Trainer(planned.source.build(), classes, spec))
     initial = ws.initial.get(planned.source.key, lambda: planned.source.build().get_weights())
     return trainer, initial
