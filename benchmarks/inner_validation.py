@@ -30,7 +30,7 @@ from lesion_transfer.evaluation.metrics import auc  # noqa: E402
 from lesion_transfer.evaluation.svm import fit_head  # noqa: E402
 from lesion_transfer.models.keras_file import KerasFile  # noqa: E402
 from lesion_transfer.models.views import viewed  # noqa: E402
-from lesion_transfer.protocols import SVM, Training, load_protocol  # noqa: E402
+from lesion_transfer.protocols import Training, load_protocol  # noqa: E402
 from lesion_transfer.study import Design, parse_folds  # noqa: E402
 from lesion_transfer.training.batches import Examples  # noqa: E402
 from lesion_transfer.training.loop import Trainer  # noqa: E402
@@ -57,8 +57,9 @@ def main() -> None:
     )
     parser.add_argument("--half", default="1x1")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--frozen", action="store_true")
-    parser.add_argument("--change", action="append", default=[])
+    recipe = parser.add_mutually_exclusive_group()
+    recipe.add_argument("--frozen", action="store_true")
+    recipe.add_argument("--change", action="append", default=[])
     given = parser.parse_args()
     began = time.monotonic()
     protocol = load_protocol("modern")
@@ -70,7 +71,7 @@ def main() -> None:
         rows, labels, classes = labels_for(Design.MELANOMA_VS_BENIGN, store.index)
         groups = store.index["group_id"].to_numpy(object)[rows]
         diagnoses = store.index["diagnosis"].to_numpy(object)[rows]
-        parts = five_by_two(labels, groups.tolist(), 0, protocol.repeats, classes)
+        parts = five_by_two(labels, groups.tolist(), protocol.seed, protocol.repeats, classes)
         half, _ = fold_indices(parts, parse_folds(given.half, protocol.repeats)[0])
         trainer = None
         if not given.frozen:
@@ -80,7 +81,8 @@ def main() -> None:
         for third, (inner, scored) in enumerate(thirds.split(half, diagnoses[half], groups[half])):
             inner, scored = half[inner], half[scored]
             if trainer is not None:
-                kept, held = holdout(labels[inner], groups[inner].tolist(), 0.1, 0)
+                share = trainer.spec.validation_share
+                kept, held = holdout(labels[inner], groups[inner].tolist(), share, protocol.seed)
                 examples, validation = (
                     Examples(store.images, rows[inner[part]], labels[inner[part]])
                     for part in (kept, held)
@@ -92,7 +94,7 @@ def main() -> None:
             )
             aucs = {}
             for views, theirs, ours in zip(VIEWS, known, new, strict=True):
-                head = fit_head(theirs, labels[inner], classes, SVM(), seed=0)
+                head = fit_head(theirs, labels[inner], classes, protocol.svm, protocol.seed)
                 aucs[f"SVM, {views} view(s)"] = auc(labels[scored], head.decision(ours))
                 if trainer is not None:
                     kernel, bias = trainer.classifier.get_weights()
@@ -103,8 +105,8 @@ def main() -> None:
     table = pd.DataFrame(found, index=pd.Index([1, 2, 3], name="third"))
     table.loc["mean"] = table.mean()
     print((100 * table).round(1).to_string())
-    recipe = "frozen" if given.frozen else ", ".join(given.change) or "as it is"
-    print(f"half {given.half}, {given.size} px, {recipe}: {time.monotonic() - began:.0f} s")
+    what = "frozen" if given.frozen else ", ".join(given.change) or "as it is"
+    print(f"half {given.half}, {given.size} px, {what}: {time.monotonic() - began:.0f} s")
 
 
 def show(epoch: int, row: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import auc
-from lesion_transfer.evaluation.svm import UNSEEN, fit_head, gram_matrix, l2_normalise
+from lesion_transfer.evaluation.svm import MIN_UNSEEN, fit_head, gram_matrix, l2_normalise
 from lesion_transfer.protocols import SVM
 
 SPEC = SVM()
@@ -164,7 +164,7 @@ def test_risks_come_from_pictures_the_network_has_not_seen(seed):
 
 def test_few_unseen_pictures_do_not_calibrate_alone():
     features, labels, unseen = memorised(0)
-    some = unseen & (np.cumsum(unseen & (labels == 1)) < UNSEEN)
+    some = unseen & (np.cumsum(unseen & (labels == 1)) < MIN_UNSEEN)
     plain = fit_head(features, labels, "ab", SVM(C=(1.0,)), seed=0)
     head = fit_head(features, labels, "ab", SVM(C=(1.0,)), seed=0, unseen=some)
     assert_array_equal(head.calibration_coef, plain.calibration_coef)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from lesion_transfer.evaluation.svm import UNSEEN, fit_head
+from lesion_transfer.evaluation.svm import MIN_UNSEEN, fit_head
 from lesion_transfer.protocols import load_protocol
 from lesion_transfer.stages.folds import evaluate
 from lesion_transfer.stages.requests import EvaluateRequest
@@ -43,7 +43,7 @@ def test_they_are_those_that_the_network_was_not_trained_on(world, finetune: boo
     labels = (half["label"] == "melanoma").to_numpy(np.int64)
     validation = (half["split"] == "validation").to_numpy()
     if finetune:
-        assert np.bincount(labels[validation]).min() >= UNSEEN
+        assert np.bincount(labels[validation]).min() >= MIN_UNSEEN
     else:
         assert not validation.any()
     head = fit_head(

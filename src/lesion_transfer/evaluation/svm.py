@@ -41,7 +41,7 @@ NORM_EPSILON = 1e-12
 
 CALIBRATION_FOLDS = 5
 
-UNSEEN = 10
+MIN_UNSEEN = 10
 """Pictures of each class, not seen by the network, from which on they alone calibrate a head."""
 
 KINDS: dict[str, type[Dual]] = {"svm": DualSVM, "logistic": DualLogistic}
@@ -159,7 +159,7 @@ def fit_head(
 
     A network separates the pictures it was trained on better than it will others, and a calibration
     that sees them gives risks that are too extreme. So it and the threshold come from the
-    ``unseen`` ones, where these hold :data:`UNSEEN` of each class.
+    ``unseen`` ones, where these hold :data:`MIN_UNSEEN` of each class.
 
     Parameters
     ----------
@@ -209,9 +209,9 @@ def fit_head(
         out_of_fold = _out_of_fold_decisions(kind, gram, labels, counts, C, seed)
         fits = [kind.fit(gram, target, C) for target in targets_of(labels, len(classes))]
     if unseen is not None:
-        few = np.bincount(labels[unseen], minlength=len(classes))
-        if few.min() >= UNSEEN:
-            out_of_fold, labels, counts = out_of_fold[unseen], labels[unseen], few
+        counts_unseen = np.bincount(labels[unseen], minlength=len(classes))
+        if counts_unseen.min() >= MIN_UNSEEN:
+            out_of_fold, labels, counts = out_of_fold[unseen], labels[unseen], counts_unseen
     calibration_coef, calibration_intercept = calibrate(out_of_fold, labels, counts)
     probabilities = _softmax(out_of_fold, calibration_coef, calibration_intercept)
     binary = len(classes) == 2

@@ -129,7 +129,13 @@ def _trainer(ws: Workspace, planned: PlannedArm) -> tuple[Trainer, Any]:
     not (its input normalisation), and weights alone do not bring them along.
     """
     spec, classes = planned.training, len(planned.classes)
-    shape = f"{planned.source.key}/{classes}/{spec.digest()}"
-    trainer = ws.trainers.get(shape, lambda: Trainer(planned.source.build(), classes, spec))
-    initial = ws.initial.get(planned.source.key, lambda: planned.source.build().get_weights())
-    return trainer, initial
+
+    def make() -> tuple[Trainer, Any]:
+        network = planned.source.build()
+        initial = network.get_weights()
+        return Trainer(network, classes, spec), initial
+
+    made: tuple[Trainer, Any] = ws.trainers.get(
+        f"{planned.source.key}/{classes}/{spec.digest()}", make
+    )
+    return made

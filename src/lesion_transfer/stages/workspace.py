@@ -45,7 +45,6 @@ class Workspace:
     force: bool
     data: Recent = field(default_factory=lambda: Recent(8))
     trainers: Recent = field(default_factory=Recent)
-    initial: Recent = field(default_factory=Recent)
     networks: Recent = field(default_factory=Recent)
     feature_files: Recent = field(default_factory=Recent)
     features: Recent = field(default_factory=Recent)
