@@ -9,8 +9,8 @@ import keras
 from lesion_transfer.errors import UserError
 
 # ImageNet channel statistics on the 0–255 scale, in RGB, as torchvision and Caffe publish them.
-_TORCH_MEAN = (123.675, 116.28, 103.53)
-_TORCH_SD = (58.395, 57.12, 57.375)
+TORCH_MEAN = (123.675, 116.28, 103.53)
+TORCH_SD = (58.395, 57.12, 57.375)
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 """As Caffe, and the networks of 2014, subtract it."""
 
@@ -51,8 +51,8 @@ def scale_input(images: Any, scaling: str) -> Any:
         case "symmetric":
             return layers.Rescaling(1 / 127.5, offset=-1.0)(images)
         case "torch":
-            scale = [1 / sd for sd in _TORCH_SD]
-            offset = [-mean / sd for mean, sd in zip(_TORCH_MEAN, _TORCH_SD, strict=True)]
+            scale = [1 / sd for sd in TORCH_SD]
+            offset = [-mean / sd for mean, sd in zip(TORCH_MEAN, TORCH_SD, strict=True)]
             return layers.Rescaling(scale, offset=offset)(images)
         case "caffe":
             offset = [-mean for mean in reversed(IMAGENET_MEAN)]

@@ -29,8 +29,10 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
     Raises
     ------
     UserError
-        A layer does not fit; the message names it and both shapes.
+        A layer does not fit; the message names it and both shapes. Or the source scales its
+        pictures by layers that the target does not have: no weights say how.
     """
+    _check_scaling(_network_in(source), target)
     theirs, ours = _layers(_network_in(source)), _layers(target)
     for (our_name, our), (their_name, their) in zip(ours, theirs, strict=False):
         wanted, given = _shapes(our), _shapes(their)
@@ -70,6 +72,31 @@ def _network_in(model: keras.Model) -> keras.Model:
     inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     named = [layer for layer in inner if layer.name == "network"]
     return named[0] if named else model
+
+
+def _check_scaling(source: keras.Model, target: keras.Model) -> None:
+    given, wanted = _rescalings(source), _rescalings(target)
+    if given and given != wanted:
+        raise UserError(
+            f"the source scales its pictures by {', '.join(given)}, the network by "
+            f"{', '.join(wanted) or 'nothing'}",
+            expected="the same scaling, as no weights carry it over",
+            next_step="give the source's file as backbone=, with source=imagenet",
+        )
+
+
+def _rescalings(model: keras.Model) -> list[str]:
+    """Return what each layer of scale and offset does, in order."""
+    return [
+        f"x·{_shown(layer.scale)} + {_shown(layer.offset)}"
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.Rescaling)
+    ]
+
+
+def _shown(value: Any) -> str:
+    numbers = [f"{number:.5g}" for number in np.ravel(value)]
+    return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"
 
 
 def _layers(model: keras.Model) -> list[tuple[str, list[Any]]]:
