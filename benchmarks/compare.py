@@ -40,7 +40,8 @@ from lesion_transfer.protocols import load_protocol  # noqa: E402
 from lesion_transfer.reporting.cells import ResultsTable  # noqa: E402
 from lesion_transfer.reporting.table import results_tables  # noqa: E402
 from lesion_transfer.stages.arms import FoldScore, fold_index, stored_arms  # noqa: E402
-from lesion_transfer.stages.compare import arm_frame, one_a_cell  # noqa: E402
+from lesion_transfer.stages.compare import arm_frame  # noqa: E402
+from lesion_transfer.stages.one_a_cell import one_a_cell  # noqa: E402
 from lesion_transfer.study import LESION_DESIGNS, MODELS, all_folds  # noqa: E402
 from lesion_transfer.tracking import COMPLETE, Kind, Tag, Tracker, Unit, flat  # noqa: E402
 

@@ -31,6 +31,7 @@ def test_plain_lines_are_few_and_plain(clock):
             clock.seconds += 1
             progress.advance()
         progress.note("kept")
+        progress.note("kept")  # of two arms
     lines = out.file.getvalue().splitlines()
     assert len(lines) == 11
     assert lines[0].startswith("10/180 folds · 3 min left · melanoma_vs_benign · E · fold 9 [bold]")

@@ -152,6 +152,13 @@ def test_compare_says_that_there_is_nothing(home, selection: dict[str, str], tmp
     assert raised.value.expected == "dataset=synthetic"
 
 
+def test_compare_names_what_has_been_run_together(home, tmp_path):
+    """Each of both values is there, but not of one run."""
+    with pytest.raises(UserError, match="models=A, seed=7") as raised:
+        compare(CompareRequest(out=tmp_path, models="A", seed=7))
+    assert raised.value.expected == "; or ".join(f"models={name}, seed=0" for name in "ABDE")
+
+
 def test_compare_says_what_cannot_be_compared_with(home, tmp_path):
     with pytest.raises(UserError, match="reference=C: no table has") as raised:
         compare(CompareRequest(out=tmp_path, reference="C"))

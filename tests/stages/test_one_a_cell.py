@@ -3,7 +3,8 @@ import pytest
 from lesion_transfer.errors import UserError
 from lesion_transfer.reporting.table import results_tables
 from lesion_transfer.stages.arms import FoldScore, StoredArm
-from lesion_transfer.stages.compare import arm_frame, mixed, one_a_cell, without_reference
+from lesion_transfer.stages.compare import arm_frame, without_reference
+from lesion_transfer.stages.one_a_cell import mixed, one_a_cell
 from lesion_transfer.study import MODELS
 from lesion_transfer.tracking import Tag
 
@@ -55,6 +56,20 @@ def test_a_table_of_arms_that_share_no_folds_says_so(tags: dict[str, str]):
     (note,) = mixed([arm("D"), arm("E", **tags), elsewhere])
     assert note.startswith("isic2017 · vgg_m · paper · 224: its arms differ")
     assert mixed([arm("D"), arm("E"), elsewhere]) == ()
+
+
+def test_a_table_of_several_classifiers_says_whose_they_are():
+    arms = [
+        arm("D", **{Tag.HEAD: "svm"}),
+        arm("E", **{Tag.HEAD: "softmax"}),
+        arm("C", **{Tag.HEAD: "softmax"}),
+        arm("D", protocol="modern", **{Tag.HEAD: "svm"}),
+    ]
+    (note,) = mixed(arms)
+    assert note.startswith("isic2017 · vgg_m · paper · 224: its last classifiers differ (")
+    assert "svm of D" in note
+    assert "softmax of C, E" in note
+    assert mixed([*arms[:1], arms[3], arm("E")]) == ()
 
 
 def test_a_table_without_the_reference_does_not_stop_the_others():

@@ -57,3 +57,5 @@ def test_they_are_those_that_the_network_was_not_trained_on(world, finetune: boo
     tested = np.stack(features[logged.index].to_list())
     assert_allclose(head.probabilities(tested)[:, 1], logged["probability_melanoma"], atol=1e-5)
     assert_allclose(logged["threshold"], head.threshold, rtol=1e-6)
+    metrics = world.client.get_run(run_id).data.metrics
+    assert metrics["calibrated_on"] == (validation.sum() if finetune else len(half))

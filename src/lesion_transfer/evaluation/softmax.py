@@ -77,6 +77,7 @@ def softmax_head(
         C=np.nan,
         validation_auc=np.nan,
         threshold=np.nan,
+        calibrated_on=len(labels),
         normalised=False,
     )
     decision = raw.decision(features)

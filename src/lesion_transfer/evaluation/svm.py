@@ -107,6 +107,8 @@ class LinearHead:
         Two classes: the positive probability from which to call a picture positive, chosen by
         :func:`~lesion_transfer.evaluation.risk.youden_threshold` on out-of-fold probabilities.
         More: NaN, the most probable class is the answer.
+    calibrated_on
+        How many pictures calibration and threshold come from.
     normalised
         Whether features are L2-normalised first; so in all but the network's own softmax.
     """
@@ -119,6 +121,7 @@ class LinearHead:
     C: float
     validation_auc: float
     threshold: float
+    calibrated_on: int
     normalised: bool = True
 
     def decision(self, features: ArrayLike) -> Floats:
@@ -224,6 +227,7 @@ def fit_head(
         C=C,
         validation_auc=validation_auc,
         threshold=youden_threshold(labels == 1, probabilities[:, 1]) if binary else np.nan,
+        calibrated_on=len(labels),
     )
 
 

@@ -55,6 +55,7 @@ class Progress:
         self._lock = RLock()
         self._live: Live | None = None
         self._what, self._now = "", ""
+        self._noted: set[str] = set()
         self._done, self._total = 0, 0
         self._part: tuple[int, int] | None = None
         self._fresh, self._fresh_seconds = 0, 0.0
@@ -119,8 +120,11 @@ class Progress:
             self._line_if_due()
 
     def note(self, text: str) -> None:
-        """Write a line that stays."""
+        """Write a line that stays; of equal ones, which the arms of a study give, the first."""
         with self._lock:
+            if text in self._noted:
+                return
+            self._noted.add(text)
             if not self._quiet:
                 # Not wrapped and not interpreted: it is read by people and by grep.
                 self._console.print(Text(text), soft_wrap=True)

@@ -24,13 +24,12 @@ from lesion_transfer.reporting.style import figure_png
 from lesion_transfer.reporting.table import TABLE_COLUMNS, results_tables
 from lesion_transfer.stages.arms import StoredArm, stored_arms
 from lesion_transfer.stages.compare_request import CompareRequest
+from lesion_transfer.stages.one_a_cell import CELL, mixed, one_a_cell
 from lesion_transfer.stages.provenance import provenance
 from lesion_transfer.stages.report import report_section
 from lesion_transfer.stages.workspace import Workspace, workspace, writable
 from lesion_transfer.study import SCHEMA_VERSION, digest
 from lesion_transfer.tracking import Kind, Tag, Unit
-
-CELL = ["dataset", "backbone", "protocol", "image_size", "design", "model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +102,12 @@ def compare(request: CompareRequest) -> Comparison:
 
 
 def _there(ws: Workspace, names: Iterable[str]) -> str:
-    """Say which values of the restricted names have been run; nothing where none has."""
+    """Say which values of the restricted names have been run together; nothing where none has."""
     arms = stored_arms(ws.tracker, {}) if names else []
-    values = {name: sorted({arm.tags[name] for arm in arms}) for name in names}
-    found = [f"{name}={' or '.join(known)}" for name, known in values.items() if known]
-    return ", ".join(found)
+    typed = {"model": "models"}  # several letters, as a parameter
+    return "; or ".join(
+        sorted({", ".join(f"{typed.get(n, n)}={arm.tags[n]}" for n in names) for arm in arms})
+    )
 
 
 def compared(ws: Workspace, found: Iterable[StoredArm], request: CompareRequest) -> Comparison:
@@ -178,39 +178,6 @@ def _report(
     }
 
 
-def one_a_cell(arms: Iterable[StoredArm]) -> tuple[list[StoredArm], tuple[str, ...]]:
-    """Choose an arm for each cell of the tables.
-
-    Where several claim one (another seed, data that has changed, an edited protocol), one with all
-    its folds goes before one without, then the newest; a note says so.
-    """
-    cells: dict[tuple[str, ...], StoredArm] = {}
-    notes = []
-    for arm in sorted(arms, key=_standing):
-        cell = tuple(arm.tags[name] for name in CELL)
-        if cell in cells:
-            notes.append(
-                f"{' · '.join(cell)}: several arms differ in seed, data or protocol values; "
-                "the newest complete one is shown (seed=, image_size= and since= choose)"
-            )
-        cells[cell] = arm
-    return [*cells.values()], tuple(dict.fromkeys(notes))
-
-
-def mixed(arms: Iterable[StoredArm]) -> tuple[str, ...]:
-    """Note each table whose arms were not measured on the same folds of the same data."""
-    tables: dict[tuple[str, ...], set[tuple[str, str]]] = {}
-    for arm in arms:
-        measured = arm.tags["seed"], arm.tags.get(Tag.DATA_DIGEST, "")
-        tables.setdefault(tuple(arm.tags[name] for name in TABLE_COLUMNS), set()).add(measured)
-    return tuple(
-        f"{' · '.join(table)}: its arms differ in seed or version of the data; what sets two "
-        "numbers apart need not be their models (seed= and since= choose)"
-        for table, measured in tables.items()
-        if len(measured) > 1
-    )
-
-
 def without_reference(tables: Iterable[ResultsTable], reference: str | None) -> tuple[str, ...]:
     """Note each table that has nothing to compare with.
 
@@ -233,12 +200,6 @@ def without_reference(tables: Iterable[ResultsTable], reference: str | None) -> 
         f"{table.title}: it has no result of {reference}, with which nothing is compared there"
         for table in lacking
     )
-
-
-def _standing(arm: StoredArm) -> tuple[bool, int]:
-    """Rank an arm by its folds: complete ones first, then by age."""
-    complete = len(arm.folds) >= arm.expected_folds
-    return complete, max(fold.start_time for fold in arm.folds)
 
 
 def arm_frame(arms: Iterable[StoredArm]) -> pd.DataFrame:

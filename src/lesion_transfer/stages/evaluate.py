@@ -64,7 +64,7 @@ def evaluate_fold(ws: Workspace, planned: PlannedArm, fold: Fold, run: Run) -> f
     network = _log_model(ws, planned, fold, run, data, head)
     if planned.looking:
         log_looking(ws, planned, run, found, planned.rows[split.test], head, network)
-    run.metrics(metrics)
+    run.metrics(metrics | {"calibrated_on": head.calibrated_on})
     if planned.protocol.svm.head != "softmax":
         run.metrics({"C": head.C, "C_selection_auc": head.validation_auc})
     if len(planned.classes) == 2:

@@ -29,7 +29,7 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         check_openvino(protocol.extraction.precision)
     head = protocol.svm.after(finetune=request.pair.finetune)
     if head != protocol.svm:
-        ws.progress.note(f"{request.pair.letter} is frozen and has no softmax: it gets an SVM")
+        ws.progress.note("frozen networks have no softmax: they get an SVM")
     protocol = protocol.model_copy(update={"svm": head})
     published, protocol = _published(request, protocol)
     folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)
