@@ -9,7 +9,7 @@ from test_loop import data, network, spec
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import auc
 from lesion_transfer.protocols import starting_from
-from lesion_transfer.training.classifier import PROBED, probe, probed, random_classifier
+from lesion_transfer.training.classifier import MAX_PROBED, probe, probed, random_classifier
 from lesion_transfer.training.loop import Trainer
 
 
@@ -65,10 +65,10 @@ def test_a_probe_sees_few_pictures_of_all_classes(counts: list[int], seed: int):
     few = probed(labels, seed)
     assert_array_equal(few, probed(labels, seed))
     assert np.all(np.diff(few) > 0)
-    if len(labels) <= PROBED:
+    if len(labels) <= MAX_PROBED:
         assert len(few) == len(labels)
     else:
-        wanted = np.minimum(counts, PROBED // len(counts))
+        wanted = np.minimum(counts, MAX_PROBED // len(counts))
         assert_array_equal(np.bincount(labels[few]), wanted)
 
 

@@ -14,7 +14,7 @@ from lesion_transfer.protocols import SVM
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-PROBED = 1000
+MAX_PROBED = 1000
 """Pictures that a probe is fitted to: its time grows with their third power, to 20 s here."""
 
 
@@ -28,19 +28,19 @@ def random_classifier(features: int, classes: int, seed: int) -> tuple[Floats, F
 def probed(labels: Integers, seed: int) -> Integers:
     """Return the positions of the pictures a probe is fitted to, in order: all, if they are few.
 
-    Of more than :data:`PROBED` every class has the same number, or all it has.
+    Of more than :data:`MAX_PROBED` every class has the same number, or all it has.
     """
-    if len(labels) <= PROBED:
+    if len(labels) <= MAX_PROBED:
         return np.arange(len(labels))
     rng = np.random.default_rng([seed, 1])
     shuffled = rng.permutation(len(labels))
-    each = PROBED // len(np.unique(labels))
+    each = MAX_PROBED // len(np.unique(labels))
     few = [shuffled[labels[shuffled] == name][:each] for name in np.unique(labels)]
     return np.sort(np.concatenate(few))
 
 
 def probe(
-    features: Floats, labels: Integers, shown: npt.ArrayLike, seed: int
+    features: Floats, labels: Integers, prior: npt.ArrayLike, seed: int
 ) -> tuple[Floats, Floats]:
     """Return kernel (d, K) and bias (K,) of a softmax over features that are not normalised.
 
@@ -53,7 +53,7 @@ def probe(
     ----------
     features, labels
         Of training pictures, (n, d) and (n,); their inner products are kept, (n, n).
-    shown
+    prior
         (K,): how often training shows each class, or weighs it, on any scale. The probabilities
         are those of such frequencies.
     seed
@@ -64,8 +64,8 @@ def probe(
     UserError
         A class has fewer than two pictures, or the features are all zero or no numbers.
     """
-    shown = np.asarray(shown, np.float64)
-    counts = np.bincount(labels, minlength=len(shown))
+    prior = np.asarray(prior, np.float64)
+    counts = np.bincount(labels, minlength=len(prior))
     length = float(np.linalg.norm(features, axis=1).mean())
     if counts.min() < 2:
         raise UserError(
@@ -79,11 +79,11 @@ def probe(
             expected="features that are numbers, and not all zero",
             next_step="look at the source's training curves; its network has probably diverged",
         )
-    names = [str(number) for number in range(len(shown))]
+    names = [str(number) for number in range(len(prior))]
     head = fit_head(features, labels, names, SVM(head="logistic"), seed)
     kernel = head.coef @ head.calibration_coef / length
     bias = head.intercept @ head.calibration_coef + head.calibration_intercept
-    bias = bias + np.log(shown / counts)
+    bias = bias + np.log(prior / counts)
     # A softmax is the same whatever is added to all logits.
     kernel -= kernel.mean(axis=1, keepdims=True)
     return kernel.astype(np.float32), (bias - bias.mean()).astype(np.float32)

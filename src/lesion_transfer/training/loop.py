@@ -250,8 +250,8 @@ class Trainer:
         features = predict(self._computing, training.images, training.rows[few])
         alike = self.spec.balance is not False
         counts = np.bincount(training.labels, minlength=self.classes)
-        shown = np.ones(self.classes) if alike else counts
-        self._start_at(probe(features, training.labels[few], shown, seed))
+        prior = np.ones(self.classes) if alike else counts
+        self._start_at(probe(features, training.labels[few], prior, seed))
 
     def _start_at(self, classifier: tuple[Any, Any]) -> None:
         self.classifier.set_weights(classifier)
