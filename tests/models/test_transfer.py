@@ -79,3 +79,50 @@ def test_a_source_that_ends_early_is_refused():
 def test_a_head_alone_is_no_source():
     with pytest.raises(UserError, match=r"layer 'conv1' do not fit: .*\(128, 2\)"):
         transfer_weights(head(), small())
+
+
+def scaled(*steps: layers.Layer, seed: int = 0) -> keras.Model:
+    """A network that begins with these layers."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((SIZE, SIZE, 3))
+    pictures = image
+    for step in steps:
+        pictures = step(pictures)
+    return keras.Model(image, layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(pictures)))
+
+
+def test_a_source_that_scales_otherwise_is_refused_and_changes_nothing():
+    source, target = scaled(layers.Rescaling(1 / 255)), scaled(layers.Rescaling(1 / 99), seed=1)
+    before = target.get_weights()
+    with pytest.raises(
+        UserError, match=r"by x·0\.0039216 \+0, the network by x·0\.010101 \+0"
+    ) as e:
+        transfer_weights(source, target)
+    assert "input_scaling=" in e.value.next_step
+    for weight, was in zip(target.get_weights(), before, strict=True):
+        assert_array_equal(weight, was)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ([], [layers.Rescaling(1 / 255)]),
+        ([layers.Rescaling(1.0, offset=[-9, -8, -7])], [layers.Rescaling([1, 1, 1], [-9, -8, -7])]),
+    ],
+    ids=["was given scaled pictures", "the same in other words"],
+)
+def test_a_source_that_need_not_scale_otherwise_is_taken(theirs, ours):
+    source, target = scaled(*theirs), scaled(*ours, seed=1)
+    transfer_weights(source, target)
+    for weight, given in zip(target.get_weights(), source.get_weights(), strict=True):
+        assert_array_equal(weight, given)
+
+
+def test_scaling_is_compared_in_order_and_not_behind_the_features(tmp_path: Path):
+    steps = layers.Rescaling(1 / 255), layers.Normalization(), layers.Rescaling([2.1, 2.2, 2.3])
+    flat = scaled(*steps)
+    flat.save(tmp_path / "net.keras")
+    nested = KerasFile(tmp_path / "net.keras", None, "none").build(SIZE, imagenet=False, seed=1)
+    logits = layers.Rescaling(0.5)(layers.Dense(2)(flat.output))
+    transfer_weights(keras.Model(flat.input, logits), nested)
+    assert_allclose(run(nested), run(flat), rtol=1e-5, atol=1e-5)

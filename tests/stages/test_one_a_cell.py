@@ -9,7 +9,9 @@ from lesion_transfer.study import MODELS
 from lesion_transfer.tracking import Tag
 
 
-def arm(model: str = "D", folds: int = 10, start: int = 0, **tags: str) -> StoredArm:
+def arm(
+    model: str = "D", folds: int = 10, start: int = 0, head: str = "svm", **tags: str
+) -> StoredArm:
     pair = MODELS[model]
     identity = {
         **{"dataset": "isic2017", "design": "melanoma_vs_benign", "model": model, "seed": "0"},
@@ -20,7 +22,8 @@ def arm(model: str = "D", folds: int = 10, start: int = 0, **tags: str) -> Store
         FoldScore(f"{model}{number}", f"{number // 2 + 1}x{number % 2 + 1}", 0.7, start, "code")
         for number in range(folds)
     ]
-    return StoredArm(f"arm {model}", identity | {Tag.FOLDS_EXPECTED: "10"} | tags, tuple(scores))
+    every = identity | {Tag.FOLDS_EXPECTED: "10"} | tags
+    return StoredArm(f"arm {model}", every, tuple(scores), head)
 
 
 def test_several_protocols_and_backbones_are_tables_side_by_side():
@@ -60,16 +63,16 @@ def test_a_table_of_arms_that_share_no_folds_says_so(tags: dict[str, str]):
 
 def test_a_table_of_several_classifiers_says_whose_they_are():
     arms = [
-        arm("D", **{Tag.HEAD: "svm"}),
-        arm("E", **{Tag.HEAD: "softmax"}),
-        arm("C", **{Tag.HEAD: "softmax"}),
-        arm("D", protocol="modern", **{Tag.HEAD: "svm"}),
+        arm("D"),
+        arm("E", head="softmax"),
+        arm("C", head="softmax"),
+        arm("D", protocol="modern"),
     ]
     (note,) = mixed(arms)
     assert note.startswith("isic2017 · vgg_m · paper · 224: its last classifiers differ (")
     assert "svm of D" in note
     assert "softmax of C, E" in note
-    assert mixed([*arms[:1], arms[3], arm("E")]) == ()
+    assert mixed([arms[0], arm("E"), arms[3]]) == ()
 
 
 def test_a_table_without_the_reference_does_not_stop_the_others():

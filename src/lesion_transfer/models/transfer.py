@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
@@ -30,9 +31,9 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
     ------
     UserError
         A layer does not fit; the message names it and both shapes. Or the source scales its
-        pictures by layers that the target does not have: no weights say how.
+        pictures before its first layer otherwise than the target does: no weights carry that. A
+        source that does not scale them is taken to have been given scaled ones.
     """
-    _check_scaling(_network_in(source), target)
     theirs, ours = _layers(_network_in(source)), _layers(target)
     for (our_name, our), (their_name, their) in zip(ours, theirs, strict=False):
         wanted, given = _shapes(our), _shapes(their)
@@ -49,6 +50,7 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
             f"{len(theirs)} layers, the network has {len(ours)}",
             next_step="use the backbone and feature layer that the source was trained with",
         )
+    _check_scaling(_network_in(source), target)
     for (_, our), (_, their) in zip(ours, theirs, strict=False):
         for variable, value in zip(our, their, strict=True):
             variable.assign(keras.ops.convert_to_numpy(value))
@@ -75,28 +77,39 @@ def _network_in(model: keras.Model) -> keras.Model:
 
 
 def _check_scaling(source: keras.Model, target: keras.Model) -> None:
-    given, wanted = _rescalings(source), _rescalings(target)
-    if given and given != wanted:
+    given, wanted = _scaling(source), _scaling(target)
+    if given and (len(given) != len(wanted) or not np.allclose(given, wanted, rtol=1e-4)):
         raise UserError(
-            f"the source scales its pictures by {', '.join(given)}, the network by "
-            f"{', '.join(wanted) or 'nothing'}",
+            f"the source scales its pictures by {_shown(given)}, the network by {_shown(wanted)}",
             expected="the same scaling, as no weights carry it over",
-            next_step="give the source's file as backbone=, with source=imagenet",
+            next_step="give the backbone and the input_scaling= that the source was trained with",
         )
 
 
-def _rescalings(model: keras.Model) -> list[str]:
-    """Return what each layer of scale and offset does, in order."""
-    return [
-        f"x·{_shown(layer.scale)} + {_shown(layer.offset)}"
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.Rescaling)
-    ]
+def _scaling(model: keras.Model) -> list[npt.NDArray[np.float64]]:
+    """Return scale and offset, (2, 3), of each Rescaling before the first trainable weights."""
+    found = []
+    for layer in _in_order(model):
+        if layer.trainable_weights:
+            break
+        if isinstance(layer, keras.layers.Rescaling):
+            both = (np.broadcast_to(part, 3) for part in (layer.scale, layer.offset))
+            found.append(np.array([*both], np.float64))
+    return found
 
 
-def _shown(value: Any) -> str:
-    numbers = [f"{number:.5g}" for number in np.ravel(value)]
-    return numbers[0] if len(numbers) == 1 else f"({', '.join(numbers)})"
+def _in_order(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _in_order(layer)
+        else:
+            yield layer
+
+
+def _shown(scaling: list[npt.NDArray[np.float64]]) -> str:
+    """Say what is done to each channel; once, if to all the same."""
+    steps = [[f"x·{scale:.5g} {offset:+.5g}" for scale, offset in step.T] for step in scaling]
+    return ", ".join(" | ".join(dict.fromkeys(step)) for step in steps) or "nothing"
 
 
 def _layers(model: keras.Model) -> list[tuple[str, list[Any]]]:

@@ -188,7 +188,6 @@ class PlannedArm:
             Tag.ARM: self.arm_key,
             Tag.FOLDS_EXPECTED: str(2 * self.protocol.repeats),
             Tag.DATA_DIGEST: self.store.digest,
-            Tag.HEAD: self.protocol.svm.head,
         }
         if self.source.stand_in:
             tags[Tag.STAND_IN] = self.source.stand_in

@@ -50,11 +50,15 @@ class FoldScore:
 
 @dataclass(frozen=True, slots=True)
 class StoredArm:
-    """An arm's run, with one run for each of its complete folds, by their names."""
+    """An arm's run, with one run for each of its complete folds, by their names.
+
+    ``head`` is the kind of classifier that its features have, as a protocol says it.
+    """
 
     run_id: str
     tags: Mapping[str, str]
     folds: tuple[FoldScore, ...]
+    head: str
 
     @property
     def expected_folds(self) -> int:
@@ -66,7 +70,9 @@ class StoredArm:
         return replace(self, folds=tuple(f for f in self.folds if f.start_time >= start_time))
 
 
-def arm_of(run_id: str, tags: Mapping[str, str], folds: Iterable[StoredRun]) -> StoredArm:
+def arm_of(
+    run_id: str, tags: Mapping[str, str], folds: Iterable[StoredRun], head: str
+) -> StoredArm:
     """Return an arm with these folds.
 
     Of several runs of one fold, which a process killed between completing and cleaning up can
@@ -74,7 +80,7 @@ def arm_of(run_id: str, tags: Mapping[str, str], folds: Iterable[StoredRun]) -> 
     """
     oldest_first = sorted(folds, key=lambda run: (run.start_time, run.id))
     newest = {run.tags["fold"]: FoldScore.of(run) for run in oldest_first}
-    return StoredArm(run_id, tags, tuple(newest[fold] for fold in sorted(newest)))
+    return StoredArm(run_id, tags, tuple(newest[fold] for fold in sorted(newest)), head)
 
 
 def fold_index(folds: Iterable[FoldScore]) -> str:
@@ -88,7 +94,8 @@ def _indexed(run: StoredRun) -> StoredArm | None:
     index = run.tags.get(Tag.FOLDS)
     if not index or run.tags[Tag.STATE] != COMPLETE:
         return None
-    return StoredArm(run.id, run.tags, tuple(FoldScore(*row) for row in json.loads(index)))
+    scores = tuple(FoldScore(*row) for row in json.loads(index))
+    return StoredArm(run.id, run.tags, scores, _head(run))
 
 
 def stored_arms(tracker: Tracker, tags: Mapping[str, str]) -> list[StoredArm]:
@@ -119,4 +126,8 @@ def _read(tracker: Tracker, arm: StoredRun) -> StoredArm:
     folds = tracker.search(
         {Tag.KIND: Kind.FOLD.value, Tag.STATE: COMPLETE, Tag.ARM: arm.tags[Tag.KEY]}
     )
-    return arm_of(arm.id, arm.tags, folds)
+    return arm_of(arm.id, arm.tags, folds, _head(arm))
+
+
+def _head(arm: StoredRun) -> str:
+    return arm.params.get("svm.head", "svm")  # the only one, before there was a choice

@@ -28,8 +28,11 @@ from lesion_transfer.stages.one_a_cell import CELL, mixed, one_a_cell
 from lesion_transfer.stages.provenance import provenance
 from lesion_transfer.stages.report import report_section
 from lesion_transfer.stages.workspace import Workspace, workspace, writable
-from lesion_transfer.study import SCHEMA_VERSION, digest
+from lesion_transfer.study import MODELS, SCHEMA_VERSION, digest
 from lesion_transfer.tracking import Kind, Tag, Unit
+
+LISTED = 6
+"""Combinations of values that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,12 @@ def compare(request: CompareRequest) -> Comparison:
 def _there(ws: Workspace, names: Iterable[str]) -> str:
     """Say which values of the restricted names have been run together; nothing where none has."""
     arms = stored_arms(ws.tracker, {}) if names else []
+    if "model" in names:  # a pair that has no letter cannot be asked for
+        arms = [arm for arm in arms if arm.tags["model"] in MODELS]
     typed = {"model": "models"}  # several letters, as a parameter
-    return "; or ".join(
-        sorted({", ".join(f"{typed.get(n, n)}={arm.tags[n]}" for n in names) for arm in arms})
-    )
+    found = sorted({", ".join(f"{typed.get(n, n)}={arm.tags[n]}" for n in names) for arm in arms})
+    more = [f"{len(found) - LISTED} more"] if len(found) > LISTED else []
+    return "; or ".join(found[:LISTED] + more)
 
 
 def compared(ws: Workspace, found: Iterable[StoredArm], request: CompareRequest) -> Comparison:

@@ -48,8 +48,7 @@ def mixed(arms: Iterable[StoredArm]) -> tuple[str, ...]:
             )
         heads: dict[str, set[str]] = {}
         for arm in inside:
-            if Tag.HEAD in arm.tags:
-                heads.setdefault(arm.tags[Tag.HEAD], set()).add(arm.tags["model"])
+            heads.setdefault(arm.head, set()).add(arm.tags["model"])
         if len(heads) > 1:
             each = ", ".join(f"{head} of {', '.join(sorted(of))}" for head, of in heads.items())
             notes.append(

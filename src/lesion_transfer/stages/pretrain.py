@@ -140,7 +140,7 @@ def source_network(
     if is_stored(link):
         path = model_file(ws, link, "source")
         content = file_digest(path, "source", "a Keras model")
-        key = digest(SCHEMA_VERSION, "stored", content, backbone.identity, size)
+        key = digest(SCHEMA_VERSION, "stored, scaled alike", content, backbone.identity, size)
         unit = _unit(key, request, protocol, backbone, source, "")
         run_id = _logged(ws, unit, adopt, lambda: _stored(backbone, size, seed, path))
         return SourceNetwork(key, lambda: _load(ws, run_id), run_id)

@@ -32,7 +32,14 @@ def study(request: StudyRequest) -> Comparison:
         ws.progress.start(sum(len(arm.folds) for arm in planned), "the study")
         for arm in planned:
             run_id = run_arm(ws, arm).run_id
-            done.append(arm_of(run_id, arm.identity | arm.tags, complete_folds(ws, arm).values()))
+            done.append(
+                arm_of(
+                    run_id,
+                    arm.identity | arm.tags,
+                    complete_folds(ws, arm).values(),
+                    arm.protocol.svm.head,
+                )
+            )
         ws.progress.now("the results table")
         return compared(ws, done, CompareRequest(out=request.out))
 

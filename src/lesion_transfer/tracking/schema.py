@@ -44,7 +44,6 @@ class Tag(StrEnum):
     FOLDS = "lt.folds"
     FOLDS_EXPECTED = "lt.folds_expected"
     DATA_DIGEST = "lt.data_digest"
-    HEAD = "lt.head"
     STAND_IN = "lt.stand_in"
     CODE_CHANGED = "lt.code_changed"
 
