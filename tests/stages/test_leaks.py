@@ -72,5 +72,7 @@ def test_a_stored_network_that_has_seen_the_target_is_refused(world, target, oth
         name = f"runs:/{pretrain(PretrainRequest(**options, **asked)).run_id}/network.keras"
     with pytest.raises(UserError, match="32 of 32 test images"):
         evaluate(request(world, target, source=name, finetune=False))
+    with pytest.raises(UserError, match="32 of 32 test images"):
+        evaluate(request(world, target, backbone=name, source="imagenet", finetune=False))
     asked = request(world, other, source=name, finetune=False)
     assert evaluate(asked).summary is not None

@@ -38,8 +38,8 @@ def refuse_source_images(
     Raises
     ------
     UserError
-        A data set that a link is trained on, or that a stored network was trained on, shares a
-        picture with the target.
+        A data set that a link is trained on, or that a stored network was trained on, also one
+        that is the backbone, shares a picture with the target.
     """
     for name, root in source_data(request, backbone, source):
         store = prepared(ws, request, protocol, name, root).store
@@ -47,7 +47,10 @@ def refuse_source_images(
         if pair not in ws.apart:
             refuse(find_overlap(store, target), store.dataset, target)
             ws.apart.add(pair)
-    for link in filter(is_stored, source.chain):
+    links = [*source.chain]
+    if "imagenet" in links:  # the weights that the backbone's file holds, whatever they are of
+        links.append(protocol.backbone.name)
+    for link in filter(is_stored, links):
         run = _maker(ws, link)
         if run is None:
             ws.progress.note(f"what {link} was trained on is not known: check it for test images")
