@@ -118,11 +118,14 @@ def test_a_source_that_need_not_scale_otherwise_is_taken(theirs, ours):
         assert_array_equal(weight, given)
 
 
-def test_scaling_is_compared_in_order_and_not_behind_the_features(tmp_path: Path):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_scaling_is_compared_in_order_and_not_behind_the_features(tmp_path: Path, frozen: bool):
     steps = layers.Rescaling(1 / 255), layers.Normalization(), layers.Rescaling([2.1, 2.2, 2.3])
     flat = scaled(*steps)
     flat.save(tmp_path / "net.keras")
     nested = KerasFile(tmp_path / "net.keras", None, "none").build(SIZE, imagenet=False, seed=1)
     logits = layers.Rescaling(0.5)(layers.Dense(2)(flat.output))
-    transfer_weights(keras.Model(flat.input, logits), nested)
+    source = keras.Model(flat.input, logits)
+    source.trainable = not frozen
+    transfer_weights(source, nested)
     assert_allclose(run(nested), run(flat), rtol=1e-5, atol=1e-5)

@@ -135,7 +135,8 @@ class Application(Backbone):
                 f"backbone={self.name} could not be made at {size} px: {reason(error)}",
                 expected="an image size that the architecture takes"
                 + (f", and weights of this network in {weights}" if self.weights else ""),
-                next_step="give another image_size=, or a Keras model file as backbone=",
+                next_step=f"give another image_size={' or weights=' if self.weights else ''}, or a "
+                "Keras model file as backbone=",
             ) from error
         return model
 

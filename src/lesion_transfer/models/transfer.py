@@ -69,6 +69,12 @@ def _finalize(network: keras.Model) -> None:
             layer.finalize_state()  # it computes with copies of its weights
 
 
+def layers_upwards(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a network, and those of networks inside it, from the input upwards."""
+    for layer in network.layers:
+        yield from layers_upwards(layer) if isinstance(layer, keras.Model) else (layer,)
+
+
 def _network_in(model: keras.Model) -> keras.Model:
     """Take the network out of a fold model; anything else is one."""
     inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
@@ -87,23 +93,15 @@ def _check_scaling(source: keras.Model, target: keras.Model) -> None:
 
 
 def _scaling(model: keras.Model) -> list[npt.NDArray[np.float64]]:
-    """Return scale and offset, (2, 3), of each Rescaling before the first trainable weights."""
+    """Return scale and offset, (2, 3), of each Rescaling before the first layer that learns."""
     found = []
-    for layer in _in_order(model):
-        if layer.trainable_weights:
-            break
+    for layer in layers_upwards(model):
+        if layer.weights and not isinstance(layer, keras.layers.Normalization):
+            break  # also of a network that was saved as frozen
         if isinstance(layer, keras.layers.Rescaling):
             both = (np.broadcast_to(part, 3) for part in (layer.scale, layer.offset))
             found.append(np.array([*both], np.float64))
     return found
-
-
-def _in_order(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _in_order(layer)
-        else:
-            yield layer
 
 
 def _shown(scaling: list[npt.NDArray[np.float64]]) -> str:

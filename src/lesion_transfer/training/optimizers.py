@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from lesion_transfer.errors import UserError
+from lesion_transfer.models.transfer import layers_upwards
 from lesion_transfer.protocols import Training
 
 
@@ -61,7 +62,7 @@ def layer_rates(network: keras.Model, decay: float) -> list[float]:
     UserError
         A layer is for pictures of any size.
     """
-    layers = [layer for layer in _layers(network) if layer.trainable_weights]
+    layers = [layer for layer in layers_upwards(network) if layer.trainable_weights]
     for layer in layers:
         if None in layer.output.shape[1:]:
             raise UserError(
@@ -100,12 +101,6 @@ def _averaging_steps(kind: Any) -> Any:
             self.ema_momentum = whole
 
     return AveragingSteps
-
-
-def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield the layers of a network, and those of networks inside it, from the input upwards."""
-    for layer in network.layers:
-        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
 
 def _layerwise(kind: Any, network: keras.Model, decay: float) -> Any:
