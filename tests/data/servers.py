@@ -1,13 +1,16 @@
-"""A web server on loopback that misbehaves as asked, and counts what it sends."""
+"""A web server on loopback that misbehaves as asked, what it sends, and what arrived."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -137,3 +140,21 @@ def _answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
     except OSError:
         return
     site.sent.append((path, start, min(limit, len(rest))))
+
+
+def zipped(**members: bytes) -> bytes:
+    """A ZIP; ``Data__a_jpg`` is the member ``Data/a.jpg``."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, value in members.items():
+            folder, _, file = name.rpartition("__")
+            archive.writestr(f"{folder}/{file}".strip("/").replace("_jpg", ".jpg"), value)
+    return content.getvalue()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from servers import Site, serve
 
-from lesion_transfer.data import download as downloading
 from lesion_transfer.data.web import fetch_web
 from lesion_transfer.errors import UserError
 
@@ -17,8 +16,7 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(downloading, "PAUSE", 0)
+def site() -> Iterator[Site]:
     with serve(Site(files={"/models/net.mat": CONTENT})) as running:
         yield running
 
