@@ -6,34 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from layouts import a_picture, a_table, all_load, summary
 
 from lesion_transfer.data.adapters import ADAPTERS, open_dataset
 from lesion_transfer.data.adapters.pictures import picture_of, pictures_by_id
-from lesion_transfer.data.dataset import Dataset, FileAdapter
+from lesion_transfer.data.dataset import FileAdapter
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.errors import UserError
 from lesion_transfer.study import LESION_DESIGNS, Design
-
-
-def _picture(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), (100, 0, 0)).save(path)
-    return path
-
-
-def _table(path: Path, *lines: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def _summary(data: Dataset) -> list[tuple[str, str, str, str]]:
-    return [(r.image_id, r.group_id, r.diagnosis, r.split) for r in data.records]
-
-
-def _all_load(data: Dataset) -> bool:
-    return all(data.load(record).shape == (8, 8, 3) for record in data.records)
 
 
 @pytest.mark.parametrize(
@@ -87,31 +67,31 @@ def test_atlas_alone_without_carcinomas(shared: Path, tmp_path: Path) -> None:
 
 
 def test_atlas_on_the_cd_in_mixed_case(tmp_path: Path) -> None:
-    _table(tmp_path / "protocol3.csv", "image,level", "Aal002,2", "aal002bis,2", "NEL026,1")
+    a_table(tmp_path / "protocol3.csv", "image,level", "Aal002,2", "aal002bis,2", "NEL026,1")
     for name in ("AAL/Aal002.JPG", "aal/aal002BIS.jpg", "Nel/nel026.Jpg", "Nel/nel025.jpg"):
-        _picture(tmp_path / "IMAGES" / name)
+        a_picture(tmp_path / "IMAGES" / name)
     data = open_dataset("atlas", str(tmp_path))
-    assert _summary(data) == [
+    assert summary(data) == [
         ("aal002", "aal002", "benign", ""),
         ("aal002bis", "aal002", "benign", ""),
         ("nel026", "nel026", "melanoma", ""),
     ]
-    assert _all_load(data)
+    assert all_load(data)
 
 
 def test_atlas_labels_that_cannot_be_right(tmp_path: Path) -> None:
     (tmp_path / "Images").mkdir()
-    _table(tmp_path / "protocol1.csv", "image,level", "a,1", "b,0")
+    a_table(tmp_path / "protocol1.csv", "image,level", "a,1", "b,0")
     with pytest.raises(UserError, match=r"protocol1.csv, line 2: a is malignant") as error:
         open_dataset("atlas", str(tmp_path))
     assert "protocol3.csv" in error.value.next_step
-    _table(tmp_path / "protocol3.csv", "image,level", "a,2", "b,2")
+    a_table(tmp_path / "protocol3.csv", "image,level", "a,2", "b,2")
     with pytest.raises(UserError, match="label of a contradicts"):
         open_dataset("atlas", str(tmp_path))
-    _table(tmp_path / "protocol3.csv", "image,level", "a,1", "A,1")
+    a_table(tmp_path / "protocol3.csv", "image,level", "a,1", "A,1")
     with pytest.raises(UserError, match=r"protocol3.csv, line 3, column image"):
         open_dataset("atlas", str(tmp_path))
-    _table(tmp_path / "protocol3.csv", "image,level", "a,3")
+    a_table(tmp_path / "protocol3.csv", "image,level", "a,3")
     with pytest.raises(UserError, match=r"protocol3.csv, line 2, column level: '3'"):
         open_dataset("atlas", str(tmp_path))
     (tmp_path / "Images").rmdir()
@@ -122,7 +102,7 @@ def test_atlas_labels_that_cannot_be_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["", "release_v0"])
 def test_derm7pt(tmp_path: Path, folder: str) -> None:
     root = tmp_path / folder
-    _table(
+    a_table(
         root / "meta" / "meta.csv",
         "case_num,diagnosis,seven_point_score,location,sex,clinic,derm,case_id,notes",
         '1,basal cell carcinoma,0,lower limbs,female,NEL/NEL025.JPG,NEL/Nel026.jpg,NEL025,"a, b"',
@@ -130,11 +110,11 @@ def test_derm7pt(tmp_path: Path, folder: str) -> None:
         "3,reed or spitz nevus,0,,,NEL/NEL029.JPG,NEL/Nel030.jpg,,",
     )
     for part, line in (("train", 0), ("valid", 2), ("test", 1)):
-        _table(root / "meta" / f"{part}_indexes.csv", "indexes", str(line))
+        a_table(root / "meta" / f"{part}_indexes.csv", "indexes", str(line))
     for number in (25, 26, 28, 30):
-        _picture(root / "images" / "NEL" / f"Nel{number:03d}.jpg")
+        a_picture(root / "images" / "NEL" / f"Nel{number:03d}.jpg")
     data = open_dataset("atlas", str(tmp_path))
-    assert _summary(data) == [
+    assert summary(data) == [
         ("nel026", "NEL025", "basal_cell_carcinoma", "train"),
         ("nel028", "NEL027", "melanoma", "test"),
         ("nel030", "3", "spitz_nevus", "validation"),
@@ -144,153 +124,23 @@ def test_derm7pt(tmp_path: Path, folder: str) -> None:
         ("", "male", "back"),
         (),
     ]
-    assert _all_load(data)
+    assert all_load(data)
 
 
 def test_derm7pt_paths_stay_inside(tmp_path: Path) -> None:
-    _table(tmp_path / "meta" / "meta.csv", "case_num,diagnosis,derm", "1,nevus,../../secret.jpg")
+    a_table(tmp_path / "meta" / "meta.csv", "case_num,diagnosis,derm", "1,nevus,../../secret.jpg")
     with pytest.raises(UserError, match=r"meta.csv, line 2, column derm"):
         open_dataset("atlas", str(tmp_path))
 
 
 def test_two_files_for_one_label(tmp_path: Path) -> None:
-    _picture(tmp_path / "a" / "X1.jpg")
-    _picture(tmp_path / "b" / "x1.png")
-    only = _picture(tmp_path / "b" / "y.png")
+    a_picture(tmp_path / "a" / "X1.jpg")
+    a_picture(tmp_path / "b" / "x1.png")
+    only = a_picture(tmp_path / "b" / "y.png")
     pictures = pictures_by_id(tmp_path)
     assert picture_of("Y", pictures, tmp_path) == only  # what no label is for may be there twice
     with pytest.raises(UserError, match="two files are called X1"):
         picture_of("X1", pictures, tmp_path)
-
-
-# --- the challenges ------------------------------------------------------------------------------
-
-
-def test_isic2016(tmp_path: Path) -> None:
-    _table(tmp_path / "ISBI2016_ISIC_Part3_Training_GroundTruth.csv", "I_0,benign", "I_1,malignant")
-    _table(tmp_path / "ISBI2016_ISIC_Part3_Test_GroundTruth.csv", "I_2,0.0", "I_3,1.0")
-    for part, images in (("Training", (0, 1)), ("Test", (2, 3))):
-        for k in images:
-            _picture(tmp_path / f"ISBI2016_ISIC_Part3_{part}_Data" / f"I_{k}.jpg")
-    data = open_dataset("isic2016", str(tmp_path))
-    assert _summary(data) == [
-        ("I_0", "I_0", "benign", "train"),
-        ("I_1", "I_1", "melanoma", "train"),
-        ("I_2", "I_2", "benign", "test"),
-        ("I_3", "I_3", "melanoma", "test"),
-    ]
-    assert _all_load(data)
-    _table(tmp_path / "ISBI2016_ISIC_Part3_Test_GroundTruth.csv", "I_2,perhaps")
-    with pytest.raises(UserError, match="line 1, column label: 'perhaps'"):
-        open_dataset("isic2016", str(tmp_path))
-    _table(tmp_path / "ISBI2016_ISIC_Part3_Test_GroundTruth.csv", "I_2,0,0")
-    with pytest.raises(UserError, match="line 1: 3 values"):
-        open_dataset("isic2016", str(tmp_path))
-
-
-@pytest.mark.parametrize("own_folder", [False, True])
-def test_isic2018(tmp_path: Path, own_folder: bool) -> None:
-    def truth(part: str, *lines: str) -> None:
-        name = f"ISIC2018_Task3_{part}_GroundTruth"
-        folder = tmp_path / name if own_folder else tmp_path
-        _table(folder / f"{name}.csv", "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC", *lines)
-
-    truth("Training", "I_0,1.0,0.0,0.0,0.0,0.0,0.0,0.0", "I_1,1.0,0.0,0.0,0.0,0.0,0.0,0.0")
-    truth("Validation", "I_2,0.0,0.0,0.0,1.0,0.0,0.0,0.0")
-    for part, images in (("Training", (0, 1)), ("Validation", (2,))):
-        for k in images:
-            _picture(tmp_path / f"ISIC2018_Task3_{part}_Input" / f"I_{k}.jpg")
-    with pytest.raises(UserError, match=r"LesionGroupings.csv does not exist"):
-        open_dataset("isic2018", str(tmp_path))
-    _table(
-        tmp_path / "ISIC2018_Task3_Training_LesionGroupings.csv",
-        "image,lesion_id,diagnosis confirm type",
-        "I_0,HAM_7,histo",
-        "I_1,HAM_7,histo",
-    )
-    data = open_dataset("isic2018", str(tmp_path))
-    assert _summary(data) == [
-        ("I_0", "HAM_7", "melanoma", "train"),
-        ("I_1", "HAM_7", "melanoma", "train"),
-        ("I_2", "I_2", "actinic_keratosis", "validation"),
-    ]
-    assert _all_load(data)
-    truth("Validation", "I_2,0.0,0.0,0.0,0.0,0.0,0.0,0.0")
-    with pytest.raises(UserError, match=r"line 2, column MEL: '0.0'"):
-        open_dataset("isic2018", str(tmp_path))
-
-
-def test_isic2019(tmp_path: Path) -> None:
-    columns = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK"
-    _table(
-        tmp_path / "ISIC_2019_Training_GroundTruth.csv",
-        columns,
-        "I_0,0.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0",
-        "I_1_downsampled,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,0.0",
-    )
-    _table(
-        tmp_path / "ISIC_2019_Training_Metadata.csv",
-        "image,age_approx,anatom_site_general,lesion_id,sex",
-        "I_0,55.0,anterior torso,MSK4_0011169,female",
-        "I_1_downsampled,,,,",
-    )
-    _table(
-        tmp_path / "ISIC_2019_Test_GroundTruth.csv",
-        f"{columns},score_weight,validation_weight",
-        "I_2,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0",
-    )
-    for name in ("Training_Input/I_0", "Training_Input/I_1_downsampled", "Test_Input/I_2"):
-        _picture(tmp_path / f"ISIC_2019_{name}.jpg")
-    data = open_dataset("isic2019", str(tmp_path))
-    assert _summary(data) == [
-        ("I_0", "MSK4_0011169", "nevus", "train"),
-        ("I_1_downsampled", "I_1", "squamous_cell_carcinoma", "train"),
-        ("I_2", "I_2", "unknown", "test"),
-    ]
-    stated = [record.stated for record in data.records]
-    assert stated == [(55.0, "female", "anterior_torso"), (), ()]
-    assert _all_load(data)
-    assert all(design.class_of("unknown") is None for design in LESION_DESIGNS)
-
-
-@pytest.mark.parametrize(
-    ("table", "folder", "lesion"),
-    [
-        ("ISIC_2020_Training_GroundTruth_v2.csv", "train", "lesion_id,"),
-        ("ISIC_2020_Training_GroundTruth.csv", "ISIC_2020_Training_JPEG/train", ""),
-        ("train.csv", "jpeg/train", ""),
-    ],
-)
-def test_isic2020(tmp_path: Path, table: str, folder: str, lesion: str) -> None:
-    value = "IL_1," if lesion else ""
-    header = (
-        f"image_name,patient_id,{lesion}sex,age_approx,anatom_site_general_challenge,"
-        "diagnosis,benign_malignant,target"
-    )
-    _table(
-        tmp_path / table,
-        header,
-        f"I_0,IP_7,{value}male,45,head/neck,unknown,benign,0",
-        f"I_1,IP_7,{value}female,,,melanoma,malignant,1",
-        f"I_2,IP_8,{value},NA,NA,cafe-au-lait macule,benign,0",
-    )
-    for k in range(3):
-        _picture(tmp_path / folder / f"I_{k}.jpg")
-    data = open_dataset("isic2020", str(tmp_path))
-    assert _summary(data) == [
-        ("I_0", "IP_7", "benign", "train"),
-        ("I_1", "IP_7", "melanoma", "train"),
-        ("I_2", "IP_8", "cafe_au_lait_macule", "train"),
-    ]
-    assert [record.stated for record in data.records] == [
-        (45.0, "male", "head_neck"),
-        ("", "female", ""),
-        (),
-    ]
-    assert _all_load(data)
-    _table(tmp_path / table, header, f"I_0,IP_7,{value}male,,,nevus,malignant,1")
-    with pytest.raises(UserError, match="line 2, column target: '1'"):
-        open_dataset("isic2020", str(tmp_path))
 
 
 # --- ham10000, ph2, aptos2019 --------------------------------------------------------------------
@@ -305,16 +155,16 @@ def test_ham10000(tmp_path: Path, table: str, separator: str) -> None:
         "HAM_1,I_0,bkl,histo,80.0,male,scalp",
         "HAM_1,I_1,akiec,histo,,unknown,unknown",
     )
-    _table(tmp_path / table, *(row.replace(",", separator) for row in rows))
-    _picture(tmp_path / "HAM10000_images_part_1" / "I_0.jpg")
-    _picture(tmp_path / "HAM10000_images_part_2" / "I_1.jpg")
+    a_table(tmp_path / table, *(row.replace(",", separator) for row in rows))
+    a_picture(tmp_path / "HAM10000_images_part_1" / "I_0.jpg")
+    a_picture(tmp_path / "HAM10000_images_part_2" / "I_1.jpg")
     data = open_dataset("ham10000", str(tmp_path))
-    assert _summary(data) == [
+    assert summary(data) == [
         ("I_0", "HAM_1", "benign_keratosis", ""),
         ("I_1", "HAM_1", "actinic_keratosis", ""),
     ]
     assert [record.stated for record in data.records] == [(80.0, "male", "scalp"), ()]
-    assert _all_load(data)
+    assert all_load(data)
 
 
 def test_real_ham10000(shared: Path) -> None:
@@ -345,14 +195,14 @@ def test_ph2(tmp_path: Path, folder: str) -> None:
     _ph2(root, ("X", "", ""), ("", "X", ""), ("", "", "x"))
     for k in range(3):
         image = f"IMD00{k}"
-        _picture(root / "PH2 Dataset images" / image / f"{image}_Dermoscopic_Image/{image}.bmp")
+        a_picture(root / "PH2 Dataset images" / image / f"{image}_Dermoscopic_Image/{image}.bmp")
     data = open_dataset("ph2", str(tmp_path))
     assert [(r.image_id, r.diagnosis) for r in data.records] == [
         ("IMD000", "nevus"),
         ("IMD001", "clark_nevus"),
         ("IMD002", "melanoma"),
     ]
-    assert _all_load(data)
+    assert all_load(data)
 
 
 def test_ph2_says_what_is_wrong(tmp_path: Path) -> None:
@@ -369,15 +219,15 @@ def test_ph2_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_aptos2019(tmp_path: Path) -> None:
-    _table(tmp_path / "train.csv", "id_code,diagnosis", "000c1434d8d7,2", "001639a390f0,4")
+    a_table(tmp_path / "train.csv", "id_code,diagnosis", "000c1434d8d7,2", "001639a390f0,4")
     for image in ("000c1434d8d7", "001639a390f0"):
-        _picture(tmp_path / "train_images" / f"{image}.png")
+        a_picture(tmp_path / "train_images" / f"{image}.png")
     data = open_dataset("aptos2019", str(tmp_path))
     assert [(r.image_id, r.diagnosis) for r in data.records] == [
         ("000c1434d8d7", "level_2"),
         ("001639a390f0", "level_4"),
     ]
-    assert _all_load(data)
-    _table(tmp_path / "train.csv", "id_code,diagnosis", "000c1434d8d7,5")
+    assert all_load(data)
+    a_table(tmp_path / "train.csv", "id_code,diagnosis", "000c1434d8d7,5")
     with pytest.raises(UserError, match="line 2, column diagnosis: '5'"):
         open_dataset("aptos2019", str(tmp_path))

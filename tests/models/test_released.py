@@ -1,6 +1,5 @@
 """The released MatConvNet files, proved against what their layers compute in plain NumPy."""
 
-import math
 import os
 from pathlib import Path
 
@@ -325,54 +324,6 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path, name: str):
         resolve_backbone(
             protocols.Backbone(name=name), Path(name) if name == "x.keras" else None, path
         )
-
-
-# --- the network itself --------------------------------------------------------------------------
-
-
-def test_its_maps_are_the_published_ones():
-    network = VGGM(units=8).build(224, imagenet=False, seed=0)
-    shapes = {layer.name: layer.output.shape[1:] for layer in network.layers}
-    assert {name: shapes[name] for name in ("conv1", "conv2", "conv3", "conv4", "conv5")} == {
-        "conv1": (109, 109, 96),
-        "conv2": (26, 26, 256),
-        "conv3": (13, 13, 512),
-        "conv4": (13, 13, 512),
-        "conv5": (13, 13, 512),
-    }
-    assert (shapes["pool1"], shapes["pool2"], shapes["pool5"]) == (
-        (54, 54, 96),
-        (13, 13, 256),
-        (6, 6, 512),
-    )
-    assert shapes["flatten"] == (6 * 6 * 512,)
-
-
-@pytest.mark.slow
-def test_it_has_as_many_weights_as_the_released_one():
-    network = VGGM().build(224, imagenet=False, seed=0)
-    assert network.output_shape == (None, 4096)
-    mean = 224 * 224 * 3
-    classifier = 4096 * 1000 + 1000
-    assert network.count_params() - mean + classifier == 102_908_520
-    released = vgg_m(6, 4096)
-    counts = [math.prod(array.shape) for layer in released for array in layer.get("weights", [])]
-    assert sum(counts[:-2]) == network.count_params() - mean
-
-
-def test_random_networks_subtract_a_constant_colour():
-    network = VGGM("mean").build(75, imagenet=False, seed=0)
-    images = IMAGES[:, :75, :75]
-    expected = (images - [123.68, 116.779, 103.939]).mean(axis=(1, 2))
-    features = keras.ops.convert_to_numpy(network(images))
-    assert_allclose(features, expected, rtol=1e-3, atol=1e-2)
-
-
-def test_an_image_too_small_is_refused():
-    VGGM(units=4).build(59, imagenet=False, seed=0)
-    with pytest.raises(UserError, match="does not take images of 58 px") as raised:
-        VGGM(units=4).build(58, imagenet=False, seed=0)
-    assert "at least 59" in raised.value.expected
 
 
 def test_a_saved_network_comes_back(tmp_path: Path, network: keras.Model):

@@ -100,3 +100,9 @@ def study_request(world: World) -> StudyRequest:
             designs="melanoma_vs_benign", models="A,B,D,E", out=world.folder / "comparison"
         )
     )
+
+
+@pytest.fixture
+def fresh(world, request: pytest.FixtureRequest):
+    """An experiment of the test's own."""
+    return world.enter(request.node.name)

@@ -16,12 +16,6 @@ from lesion_transfer.tracking import Kind, Tag
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def fresh(world, request: pytest.FixtureRequest):
-    """An experiment of the test's own."""
-    return world.enter(request.node.name)
-
-
 def folds(world, **values) -> list[str]:
     """Evaluate a fold without and with views; return the ids of its runs."""
     views = world.protocol("views", lambda text: text + "extraction: {views: 4}\n")

@@ -17,12 +17,6 @@ pytestmark = pytest.mark.slow
 COARSE = "extraction: {precision: bfloat16, features: float16}\n"
 
 
-@pytest.fixture
-def fresh(world, request: pytest.FixtureRequest):
-    """An experiment of the test's own."""
-    return world.enter(request.node.name)
-
-
 def folds(world, **values) -> tuple[str, str]:
     """Evaluate a fold as the reference and coarsely; return the ids of its runs."""
     coarse = world.protocol("coarse", lambda text: text + COARSE)
