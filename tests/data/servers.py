@@ -1,4 +1,4 @@
-"""A web server on loopback that misbehaves as asked, what it sends, and what arrived."""
+"""A web server on loopback that misbehaves as asked and counts what it sends, and what arrived."""
 
 from __future__ import annotations
 

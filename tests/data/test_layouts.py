@@ -1,4 +1,4 @@
-"""The official layouts, in miniature, and the real files that are at hand."""
+"""The official layouts but the challenges', in miniature, and the real files that are at hand."""
 
 from collections import Counter
 from pathlib import Path

@@ -23,7 +23,6 @@ from lesion_transfer.data.s3 import etag_of_parts, fetch_s3
 from lesion_transfer.errors import UserError
 
 NOISE = os.urandom(3_000_000)
-MB = 1 << 20
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,15 @@ def test_a_whole_network_may_be_one_variable(tmp_path: Path):
     assert_array_equal(wrapped.mean, plain.mean)
 
 
+def test_a_saved_network_comes_back(tmp_path: Path, network: keras.Model):
+    network.save(tmp_path / "network.keras")
+    again = keras.models.load_model(tmp_path / "network.keras", compile=False, safe_mode=True)
+    assert_array_equal(
+        keras.ops.convert_to_numpy(again(IMAGES, training=False)),
+        keras.ops.convert_to_numpy(network(IMAGES, training=False)),
+    )
+
+
 # --- VGG16 and VGG19 -----------------------------------------------------------------------------
 
 
@@ -324,12 +333,3 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path, name: str):
         resolve_backbone(
             protocols.Backbone(name=name), Path(name) if name == "x.keras" else None, path
         )
-
-
-def test_a_saved_network_comes_back(tmp_path: Path, network: keras.Model):
-    network.save(tmp_path / "network.keras")
-    again = keras.models.load_model(tmp_path / "network.keras", compile=False, safe_mode=True)
-    assert_array_equal(
-        keras.ops.convert_to_numpy(again(IMAGES, training=False)),
-        keras.ops.convert_to_numpy(network(IMAGES, training=False)),
-    )

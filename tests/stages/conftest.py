@@ -71,6 +71,9 @@ class World:
         )
         return [run for run in runs if wanted.items() <= run.data.tags.items()]
 
+    def epochs_logged(self, run_id: str) -> int:
+        return len(self.client.get_metric_history(run_id, "val_loss"))
+
     def artifact(self, run: MlflowRun | str, name: str) -> Path:
         run_id = run if isinstance(run, str) else run.info.run_id
         return Path(self.client.download_artifacts(run_id, name))

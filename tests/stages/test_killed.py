@@ -23,15 +23,6 @@ from lesion_transfer.training.checkpoint import Checkpoint
 from lesion_transfer.training.loop import Trainer
 
 
-def arm(world, **values) -> EvaluateRequest:
-    """Model A, which needs no source to be trained first."""
-    return EvaluateRequest(**world.options(source="none") | values)
-
-
-def epochs_logged(world, run_id: str) -> int:
-    return len(world.client.get_metric_history(run_id, "val_loss"))
-
-
 @pytest.mark.slow
 def test_a_training_is_not_done_again_where_a_fold_is_killed_after_it(
     fresh, monkeypatch: pytest.MonkeyPatch
@@ -41,20 +32,21 @@ def test_a_training_is_not_done_again_where_a_fold_is_killed_after_it(
     def killed(*given: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    request = arm(fresh, folds="1x1", seed=11)
+    options = fresh.options(source="none", folds="1x1", seed=11)  # no source to train first
     saved = partial(Checkpoint, every_seconds=0)
     with monkeypatch.context() as patch:
         patch.setattr(stages_finetune, "Checkpoint", saved)
         patch.setattr(stages_extract, "write_features", killed)
         with pytest.raises(KeyboardInterrupt):
-            evaluate(request)
+            evaluate(EvaluateRequest(**options))
     (fold,) = fresh.runs(Kind.FOLD, complete=False)
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_epoch", killed)  # no epoch is trained
-        (done,) = evaluate(request).folds
+        (done,) = evaluate(EvaluateRequest(**options)).folds
     assert done.run_id == fold.info.run_id
-    assert epochs_logged(fresh, done.run_id) == 2
-    straight = evaluate(arm(fresh.enter(f"{fresh.experiment} at once"), folds="1x1", seed=11))
+    assert fresh.epochs_logged(done.run_id) == 2
+    fresh.enter(f"{fresh.experiment} at once")
+    straight = evaluate(EvaluateRequest(**options))
     assert done.auc == straight.folds[0].auc
     assert not list((fresh.folder / "cache" / "checkpoints").iterdir())
 

@@ -17,9 +17,8 @@ SETS = {"source": "none"}, {"source": "retinopathy", "finetune": False}
 
 @pytest.mark.parametrize("model", SETS, ids=["trained", "frozen"])
 def test_a_fold_shows_its_surest_right_and_wrong_answers(
-    world, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: dict
+    fresh, monkeypatch: pytest.MonkeyPatch, model: dict
 ):
-    fresh = world.enter(request.node.name)
     drawn = {}
 
     def keep(ask, images, classes):
@@ -48,8 +47,7 @@ def test_it_is_drawn_for_real_pictures_unless_it_is_declined(world):
         assert arm.images_looked_at == 4
 
 
-def test_without_it_there_is_no_figure(world, request: pytest.FixtureRequest):
-    fresh = world.enter(request.node.name)
+def test_without_it_there_is_no_figure(fresh):
     evaluate(EvaluateRequest(**fresh.options(source="none", folds="1x1")))
     (fold,) = fresh.runs(Kind.FOLD)
     logged = {item.path for item in fresh.client.list_artifacts(fold.info.run_id)}

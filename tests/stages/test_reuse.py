@@ -27,10 +27,6 @@ def described(runs) -> dict[str, tuple]:
     return {run.info.run_id: (run.data.tags, run.data.metrics, run.info.status) for run in runs}
 
 
-def epochs_logged(world, run_id: str) -> int:
-    return len(world.client.get_metric_history(run_id, "val_loss"))
-
-
 # --- what is shared ------------------------------------------------------------------------------
 
 
@@ -61,8 +57,8 @@ def test_another_svm_grid_uses_the_networks_and_features_that_are_there(fresh):
         assert not new.reused
         assert run.data.tags[Tag.FEATURES_RUN] == old.run_id
         assert run.data.tags[Tag.NETWORK_RUN] == old.run_id
-        assert epochs_logged(fresh, new.run_id) == 0
-        assert epochs_logged(fresh, old.run_id) == 2
+        assert fresh.epochs_logged(new.run_id) == 0
+        assert fresh.epochs_logged(old.run_id) == 2
         assert run.data.metrics["C"] in (0.01, 1.0)
         assert fresh.artifact(run, "model/model.keras").is_file()
     after = described(fresh.runs())
@@ -78,8 +74,8 @@ def test_a_networks_own_softmax_can_be_the_head(fresh):
     anew = evaluate(arm(fresh.enter(f"{fresh.experiment}_anew"), protocol=softmax))
     fresh.enter(fresh.experiment)
     for old, reused, trained in zip(svm.folds, later.folds, anew.folds, strict=True):
-        assert epochs_logged(fresh, reused.run_id) == 0
-        assert epochs_logged(fresh, trained.run_id) == 2
+        assert fresh.epochs_logged(reused.run_id) == 0
+        assert fresh.epochs_logged(trained.run_id) == 2
         found, again, others = (
             pd.read_parquet(fresh.artifact(fold.run_id, "predictions.parquet"))
             for fold in (reused, trained, old)
@@ -116,7 +112,7 @@ def test_another_seed_shares_nothing_but_the_data(fresh):
     first = evaluate(arm(fresh, folds="1x1"))
     second = evaluate(arm(fresh, folds="1x1", seed=1))
     assert first.run_id != second.run_id
-    assert epochs_logged(fresh, second.folds[0].run_id) == 2
+    assert fresh.epochs_logged(second.folds[0].run_id) == 2
     assert len(fresh.runs(Kind.DATASET)) == 1
 
 
@@ -151,7 +147,7 @@ def test_finetune_extract_and_evaluate_fill_the_same_runs(fresh):
     tuned = finetune(arm(fresh))
     ids = [fold.run_id for fold in tuned.folds]
     assert tuned.summary is None
-    assert [epochs_logged(fresh, run_id) for run_id in ids] == [2, 2]
+    assert [fresh.epochs_logged(run_id) for run_id in ids] == [2, 2]
     assert not fresh.runs(Kind.FOLD)  # nothing is complete yet
     networks = [fresh.artifact(run_id, "model/network.keras").read_bytes() for run_id in ids]
 
@@ -162,7 +158,7 @@ def test_finetune_extract_and_evaluate_fill_the_same_runs(fresh):
 
     evaluated = evaluate(arm(fresh))
     assert [fold.run_id for fold in evaluated.folds] == ids
-    assert [epochs_logged(fresh, run_id) for run_id in ids] == [2, 2]  # trained once
+    assert [fresh.epochs_logged(run_id) for run_id in ids] == [2, 2]  # trained once
     assert len(fresh.runs(Kind.FOLD, complete=False)) == len(fresh.runs(Kind.FOLD)) == 2
     assert len(fresh.runs(Kind.ARM)) == 1
     for run_id, network, table in zip(ids, networks, features, strict=True):

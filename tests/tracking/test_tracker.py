@@ -121,6 +121,13 @@ def test_tables_and_figures_come_back(tracker: Tracker):
     assert tracker.artifact(run.id, "plots/f.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_download_gives_files_and_folders(tracker: Tracker):
+    with tracker.open(unit()) as run:
+        run.text("hello", "model/note.txt")
+    assert tracker.download(f"runs:/{run.id}/model/note.txt").read_text() == "hello"
+    assert (tracker.download(f"runs:/{run.id}/model") / "note.txt").read_text() == "hello"
+
+
 # --- metrics and params --------------------------------------------------------------------------
 
 
@@ -158,6 +165,11 @@ def test_a_param_keeps_its_first_value(tracker: Tracker):
         run.params({"a": "2", "b": "3"})
         run.complete()
     assert tracker.find("k").params == {"a": "1", "b": "3"}
+
+
+def test_tags_of_the_system_have_its_prefix():
+    assert all(tag.value.startswith(SYSTEM_PREFIX) for tag in Tag)
+    assert len({tag.value for tag in Tag}) == len(Tag)
 
 
 # --- searching -----------------------------------------------------------------------------------
@@ -198,6 +210,14 @@ def test_experiments_do_not_see_each_other(tracker: Tracker, environment: dict[s
     assert same.find("k").id == run.id
 
 
+def test_two_trackers_have_their_own_servers(tmp_path: Path, environment: dict[str, str], tracker):
+    with tracker.open(unit()) as run:
+        run.complete()
+    other = Tracker(environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/other.db"})
+    assert other.find("k") is None
+    assert tracker.find("k").id == run.id
+
+
 # --- one run per key -----------------------------------------------------------------------------
 
 
@@ -236,16 +256,3 @@ def test_a_failed_second_try_leaves_the_first_result(tracker: Tracker):
     with pytest.raises(RuntimeError), tracker.open(unit()):
         raise RuntimeError
     assert tracker.find("k").id == first.id
-
-
-def test_two_trackers_have_their_own_servers(tmp_path: Path, environment: dict[str, str], tracker):
-    with tracker.open(unit()) as run:
-        run.complete()
-    other = Tracker(environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/other.db"})
-    assert other.find("k") is None
-    assert tracker.find("k").id == run.id
-
-
-def test_tags_of_the_system_have_its_prefix():
-    assert all(tag.value.startswith(SYSTEM_PREFIX) for tag in Tag)
-    assert len({tag.value for tag in Tag}) == len(Tag)

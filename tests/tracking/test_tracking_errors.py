@@ -39,13 +39,6 @@ def test_a_download_of_nothing_is_a_user_error(tracker: Tracker, uri: str):
     assert "runs:/<run id>/<artifact>" in raised.value.expected
 
 
-def test_a_download_gives_files_and_folders(tracker: Tracker):
-    with tracker.open(unit()) as run:
-        run.text("hello", "model/note.txt")
-    assert tracker.download(f"runs:/{run.id}/model/note.txt").read_text() == "hello"
-    assert (tracker.download(f"runs:/{run.id}/model") / "note.txt").read_text() == "hello"
-
-
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("uri", ["nonsense://x", "http://127.0.0.1:9"])
 def test_a_server_that_cannot_be_used_is_a_user_error(uri: str, monkeypatch):
