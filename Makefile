@@ -39,13 +39,16 @@ demo: $(VENV)/.runtime ## the whole study on the embedded demo data; prints the 
 server: $(VENV)/.runtime ## the tracking server of this machine, http://127.0.0.1:5000
 	@tracking/start.sh
 
+# Two files of tests at a time: each process holds TensorFlow, 2 GB.
+AT_ONCE := --numprocesses 2 --dist loadfile
+
 .PHONY: test
 test: $(VENV)/.backends ## all tests, those of the three Keras backends included
-	@python -m pytest
+	@python -m pytest $(AT_ONCE)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev ## the tests that take no more than a few seconds each
-	@python -m pytest -m "not slow"
+	@python -m pytest $(AT_ONCE) -m "not slow"
 
 .PHONY: lint
 lint: $(VENV)/.dev ## style, types, and whether the generated files are up to date
