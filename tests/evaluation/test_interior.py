@@ -42,6 +42,7 @@ def test_agrees_with_libsvm_run_to_the_end():
     assert gram @ weights + intercept == pytest.approx(svc.decision_function(gram), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_takes_over_where_libsvm_is_slow():
     gram, target, *_ = problem(0, n=200)
     assert not DualSVM.fit(gram, target, 1.0).slow

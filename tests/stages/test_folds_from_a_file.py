@@ -40,6 +40,7 @@ def _plan(world, **values):
         return plan(ws, request)
 
 
+@pytest.mark.slow
 def test_a_fold_is_trained_and_tested_on_the_files_halves(world, file):
     result = evaluate(_request(world, folds=f"{file}:2x1"))
     predictions = pd.read_parquet(world.artifact(result.folds[0].run_id, "predictions.parquet"))

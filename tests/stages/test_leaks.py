@@ -56,11 +56,13 @@ def test_one_shared_picture_is_enough_and_is_named(world, target: Path, tmp_path
     assert "from_elsewhere" in told.value.problem
 
 
+@pytest.mark.slow
 def test_a_source_trained_on_other_pictures_is_taken(world, target: Path, other: Path):
     asked = request(world, target, source="retinopathy", source_root=str(other), finetune=False)
     assert evaluate(asked).summary is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fold", "source"])
 def test_a_stored_network_that_has_seen_the_target_is_refused(world, target, other, kind: str):
     if kind == "fold":

@@ -71,6 +71,7 @@ def test_a_chain_goes_on_from_a_stored_network(world, options, retinas: SourceNe
     assert {name, name.rpartition("+")[0], name.split("+")[0]} <= chains
 
 
+@pytest.mark.slow
 def test_a_whole_fold_model_is_a_source(world, options, retinas: SourceNetwork):
     arm = evaluate(EvaluateRequest(**options, source="none", folds="1x1"))
     name = f"runs:/{arm.folds[0].run_id}/model/model.keras"
