@@ -39,7 +39,7 @@ demo: $(VENV)/.runtime ## the whole study on the embedded demo data; prints the 
 server: $(VENV)/.runtime ## the tracking server of this machine, http://127.0.0.1:5000
 	@tracking/start.sh
 
-# Two files of tests at a time: each process holds TensorFlow, 2 GB.
+# Two files of tests at a time; more would need more memory, for each process holds TensorFlow.
 AT_ONCE := --numprocesses 2 --dist loadfile
 
 .PHONY: test

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import tree
 
 from lesion_transfer.data.archives import Limits, is_archive, stem, unpack
 from lesion_transfer.data.download import safe_path
@@ -34,21 +35,13 @@ def _tar(path: Path, members: dict[str, bytes]) -> None:
 MAKERS = pytest.mark.parametrize(("make", "name"), [(_zip, "set.zip"), (_tar, "set.tar.gz")])
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 @MAKERS
 def test_an_archive_gives_its_files_and_their_dates(tmp_path: Path, make: Make, name: str) -> None:
     content = {"Data/a.jpg": b"a" * 3_000_000, "Data/Sub Folder/ü.jpg": b"", "t.csv": b"x"}
     make(tmp_path / name, content | {"__MACOSX/Data/._a.jpg": b"m", "Data/.DS_Store": b"m"})
     gained: list[int] = []
     unpack(tmp_path / name, tmp_path / "out", advance=gained.append)
-    assert _files(tmp_path / "out") == content
+    assert tree(tmp_path / "out") == content
     assert sum(gained) == 3_000_001
     assert (tmp_path / "out" / "t.csv").stat().st_mtime == 1459468800
 
@@ -64,7 +57,7 @@ def test_no_member_escapes(tmp_path: Path, make: Make, name: str, member: str) -
     make(folder / name, {"ok.txt": b"1", member: b"evil"})
     with pytest.raises(UserError, match="leads out of the folder"):
         unpack(folder / name, folder / "out")
-    assert set(_files(tmp_path)) <= {f"in/deep/{name}", "in/deep/out/ok.txt"}
+    assert set(tree(tmp_path)) <= {f"in/deep/{name}", "in/deep/out/ok.txt"}
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
@@ -77,7 +70,7 @@ def test_no_links_or_devices_in_a_tar(tmp_path: Path, kind: bytes) -> None:
         archive.addfile(content, io.BytesIO())
     with pytest.raises(UserError, match="'link' is a link or a device"):
         unpack(tmp_path / "a.tar", tmp_path / "out")
-    assert not _files(tmp_path / "out")
+    assert not tree(tmp_path / "out")
 
 
 def test_no_links_and_nothing_encrypted_in_a_zip(tmp_path: Path) -> None:
@@ -101,7 +94,7 @@ def test_a_bomb_is_noticed_by_what_comes_out(tmp_path: Path, make: Make, name: s
     make(tmp_path / name, {"bomb": bytes(40 << 20)})
     with pytest.raises(UserError, match="swells to more than"):
         unpack(tmp_path / name, tmp_path / "out", Limits(small=1 << 20))
-    assert sum(map(len, _files(tmp_path / "out").values())) <= 5 << 20
+    assert sum(map(len, tree(tmp_path / "out").values())) <= 5 << 20
     unpack(tmp_path / name, tmp_path / "out")  # small enough not to matter, whatever the ratio
     make(tmp_path / name, {f"{k}": b"" for k in range(20)})
     with pytest.raises(UserError, match="more than 10 members"):

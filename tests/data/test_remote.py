@@ -1,6 +1,5 @@
 """Image stores on S3, against a real HTTP server on this machine."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 from uuid import uuid4
@@ -8,7 +7,7 @@ from uuid import uuid4
 import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
+from building import SMALL
 from PIL import Image
 
 from lesion_transfer.data import remote, shards
@@ -17,26 +16,14 @@ from lesion_transfer.data.build import build_store, store_name
 from lesion_transfer.data.remote import find_store, pull_store, push_store
 from lesion_transfer.data.store import ImageStore, open_store
 from lesion_transfer.errors import UserError
-from lesion_transfer.protocols import Preparation
-
-SMALL = Preparation(size=8)
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
-def uri(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def uri(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     bucket = uuid4().hex

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from servers import Site, tree, zipped
 
 from lesion_transfer.data import download as downloading
@@ -23,14 +21,6 @@ from lesion_transfer.data.s3 import etag_of_parts, fetch_s3
 from lesion_transfer.errors import UserError
 
 NOISE = os.urandom(3_000_000)
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from networks import run
 from numpy.testing import assert_allclose
 
 from lesion_transfer.errors import UserError
@@ -12,10 +13,6 @@ from lesion_transfer.models.backbones import Application, load_network, transfer
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
-
-
-def run(network: keras.Model, images: np.ndarray = IMAGES) -> np.ndarray:
-    return keras.ops.convert_to_numpy(network(images, training=False))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +56,7 @@ def assert_same(features: np.ndarray, expected: np.ndarray) -> None:
 
 def test_weights_of_a_file(released: Path, expected: np.ndarray):
     network = Application("EfficientNetB0", weights=released).build(32, imagenet=True, seed=0)
-    assert_same(run(network), expected)
+    assert_same(run(network, IMAGES), expected)
 
 
 def test_weights_that_keras_downloads(
@@ -67,7 +64,7 @@ def test_weights_that_keras_downloads(
 ):
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(released))
     network = Application("EfficientNetB0").build(32, imagenet=True, seed=0)
-    assert_same(run(network), expected)
+    assert_same(run(network, IMAGES), expected)
 
 
 @pytest.mark.slow
@@ -76,14 +73,14 @@ def test_weights_of_a_stored_network(released: Path, expected: np.ndarray, tmp_p
     backbone.build(32, imagenet=True, seed=0).save(tmp_path / "stored.keras")
     target = backbone.build(32, imagenet=False, seed=1)
     transfer_weights(load_network(tmp_path / "stored.keras"), target)
-    assert_same(run(target), expected)
+    assert_same(run(target, IMAGES), expected)
 
 
 def test_weights_of_ones_own_training_are_taken_as_they_are(plain: keras.Model, tmp_path: Path):
     path = tmp_path / "own.weights.h5"
     plain.save_weights(path)
     network = Application("EfficientNetB0", weights=path).build(32, imagenet=True, seed=0)
-    assert_same(run(network), run(plain))
+    assert_same(run(network, IMAGES), run(plain, IMAGES))
 
 
 def test_kerass_own_network_scales_by_a_layer_more_and_is_refused(

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from networks import run
 from numpy.testing import assert_allclose, assert_array_equal
 
 from lesion_transfer.errors import UserError
@@ -16,10 +17,6 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3)).astype(np
 
 def small(seed: int = 0, size: int = SIZE) -> keras.Model:
     return SmallVGG().build(size, imagenet=False, seed=seed)
-
-
-def run(network: keras.Model) -> np.ndarray:
-    return keras.ops.convert_to_numpy(network(IMAGES, training=False))
 
 
 def classifier(network: keras.Model) -> keras.Model:
@@ -41,7 +38,7 @@ def test_all_weights_arrive(around, tmp_path: Path):
     path = tmp_path / "source.keras"
     around(source).save(path)
     transfer_weights(keras.models.load_model(path), target)
-    assert_allclose(run(target), run(source), rtol=1e-5, atol=1e-5)
+    assert_allclose(run(target, IMAGES), run(source, IMAGES), rtol=1e-5, atol=1e-5)
 
 
 def test_a_network_inside_another_is_matched_too(tmp_path: Path):
@@ -54,7 +51,7 @@ def test_a_network_inside_another_is_matched_too(tmp_path: Path):
     source, target = (backbone.build(SIZE, imagenet=False, seed=seed) for seed in (1, 2))
     source.set_weights([w + 0.1 for w in source.get_weights()])
     transfer_weights(source, target)
-    assert_allclose(run(target), run(source), rtol=1e-5, atol=1e-5)
+    assert_allclose(run(target, IMAGES), run(source, IMAGES), rtol=1e-5, atol=1e-5)
 
 
 def test_what_does_not_fit_is_named_with_both_shapes_and_changes_nothing():
@@ -128,4 +125,4 @@ def test_scaling_is_compared_in_order_and_not_behind_the_features(tmp_path: Path
     source = keras.Model(flat.input, logits)
     source.trainable = not frozen
     transfer_weights(source, nested)
-    assert_allclose(run(nested), run(flat), rtol=1e-5, atol=1e-5)
+    assert_allclose(run(nested, IMAGES), run(flat, IMAGES), rtol=1e-5, atol=1e-5)
