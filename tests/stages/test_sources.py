@@ -17,7 +17,8 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbones import SmallVGG, load_network
 from lesion_transfer.stages.folds import evaluate
 from lesion_transfer.stages.pretrain import SourceNetwork, pretrain
-from lesion_transfer.stages.requests import EvaluateRequest, PretrainRequest
+from lesion_transfer.stages.requests import EvaluateRequest, PretrainRequest, StudyRequest
+from lesion_transfer.stages.study import study
 from lesion_transfer.tracking import Kind, Tag
 
 
@@ -99,6 +100,20 @@ def test_a_source_that_is_not_there_is_refused(options, source: str, says: str):
     with pytest.raises(UserError, match=says) as raised:
         pretrain(PretrainRequest(**options, source=source))
     assert source in raised.value.problem
+
+
+@pytest.mark.parametrize("source", ["imagnet", "imagnet+retinopathy", "retinopathy+imagnet"])
+def test_a_misspelt_source_is_refused_before_any_image_is_looked_for(options, source: str):
+    nowhere = {"target": "folder", "data_root": "no/such/folder"}
+    with pytest.raises(UserError, match="source: there is none called 'imagnet'") as raised:
+        evaluate(EvaluateRequest(**options | nowhere, source=source))
+    assert "imagenet, retinopathy, " in raised.value.expected
+
+
+def test_a_study_without_imagenet_weights_is_refused_before_any_image_is_looked_for(options):
+    nowhere = {"target": "folder", "data_root": "no/such/folder", "models": "D"}
+    with pytest.raises(UserError, match="vgg_m has its ImageNet weights in a file"):
+        study(StudyRequest(**options | nowhere, backbone="vgg_m", image_size=64))
 
 
 def test_a_run_without_a_model_is_refused(world, options, retinas: SourceNetwork):

@@ -10,7 +10,7 @@ from lesion_transfer.protocols import Protocol
 from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.leaks import refuse_source_images
 from lesion_transfer.stages.preprocess import prepared
-from lesion_transfer.stages.pretrain import find_backbone, source_network
+from lesion_transfer.stages.pretrain import find_backbone, source_data, source_network
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Arm, Source, parse_folds
@@ -34,6 +34,8 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
     published, protocol = _published(request, protocol)
     folds = parse_folds(folds_file(request.folds)[1], protocol.repeats)
     backbone = find_backbone(ws, protocol)
+    chain = Source.parse(request.source)
+    source_data(request, backbone, chain)  # a wrong name is found out before images are read
     data = prepared(ws, request, protocol, request.target, request.data_root)
     rows, labels, classes = labels_for(request.design, data.store.index)
     if published is not None:
@@ -52,7 +54,6 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         image_size=protocol.preparation.size,
         seed=protocol.seed,
     )
-    chain = Source.parse(request.source)
     refuse_source_images(ws, request, protocol, backbone, chain, data.store)
     source = source_network(ws, request, protocol, backbone, chain)
     looked = request.images_looked_at

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from keras.config import backend
 
+from lesion_transfer.data.adapters import ADAPTERS
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.data.splits import holdout
 from lesion_transfer.errors import UserError
@@ -160,7 +161,13 @@ def source_network(
 def source_data(
     request: NetworkRequest, backbone: Backbone, source: Source
 ) -> list[tuple[str, str | None]]:
-    """Return the data sets, with their folders, that the links of a chain are trained on."""
+    """Return the data sets, with their folders, that the links of a chain are trained on.
+
+    Raises
+    ------
+    UserError
+        A link is neither a source nor a data set, or the backbone comes with no ImageNet weights.
+    """
     needed = []
     for link in source.chain:
         if not is_stored(link) and not (link == "imagenet" and backbone.has_imagenet):
@@ -183,6 +190,12 @@ def _link_data(
             request.source_data or ("synthetic_retinas" if demo else "eyepacs"),
             request.source_root,
             "",
+        )
+    if link not in ADAPTERS:
+        raise UserError(
+            f"source: there is none called {link!r}",
+            expected="none, imagenet, retinopathy, models:/<name>@<alias>, runs:/<run id>/<file>, "
+            "or a data set: " + ", ".join(sorted(ADAPTERS)),
         )
     return link, request.source_root, ""
 

@@ -13,7 +13,7 @@ from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.pretrain import find_backbone, source_data
 from lesion_transfer.stages.requests import ArmRequest, StudyRequest
 from lesion_transfer.stages.workspace import Workspace, workspace, writable
-from lesion_transfer.study import Design, Source
+from lesion_transfer.study import Design
 
 
 def study(request: StudyRequest) -> Comparison:
@@ -51,6 +51,7 @@ def _possible(ws: Workspace, request: StudyRequest) -> list[ArmRequest]:
     """
     protocol = request.load_protocol()
     backbone = find_backbone(ws, protocol)
+    needed = {arm.source: source_data(request, backbone, arm.pair.source) for arm in request.arms()}
     index = prepared(ws, request, protocol, request.target, request.data_root).store.index
     impossible: set[Design] = set()
     for arm in request.arms():
@@ -69,6 +70,6 @@ def _possible(ws: Workspace, request: StudyRequest) -> list[ArmRequest]:
             next_step="use designs=native to keep the labels as they are",
         )
     for source in sorted({arm.source for arm in arms}):
-        for target, root in source_data(request, backbone, Source.parse(source)):
+        for target, root in needed[source]:
             prepared(ws, request, protocol, target, root)
     return arms
