@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 
 import pytest
-from moto.server import ThreadedMotoServer
 from servers import Site, serve
 
 from lesion_transfer.data import build, shards
@@ -23,12 +22,3 @@ def site() -> Iterator[Site]:
 def tiny_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "_MOST_ROWS", 5)
     monkeypatch.setattr(build, "CHUNK", 2)
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """The address of an S3 server."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()

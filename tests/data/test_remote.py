@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from urllib.parse import urlparse
-from uuid import uuid4
 
 import boto3
 import numpy as np
@@ -19,16 +18,8 @@ from lesion_transfer.errors import UserError
 
 
 @pytest.fixture
-def uri(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(f"AWS_{name}", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    bucket = uuid4().hex
-    boto3.client("s3").create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/some/stores"
+def uri(bucket: str) -> str:
+    return f"{bucket}/some/stores"
 
 
 @pytest.fixture

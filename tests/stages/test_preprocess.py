@@ -1,14 +1,11 @@
 """The data set's run: what it says of the pictures, and where the store comes from."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from lesion_transfer.data.adapters import open_dataset
@@ -109,43 +106,33 @@ def test_a_damaged_store_is_found_where_that_is_asked_for(
         preprocess(_request(world, photos, cache=tmp_path, verify=True))
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(f"AWS_{name}", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    boto3.client("s3").create_bucket(Bucket="stores")
-    yield "s3://stores/ours"
-    server.stop()
-
-
 def test_a_store_that_was_here_first_is_pushed_once_and_then_only_read(
     world: Any, photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = preprocess(_request(world, photos, cache=tmp_path)).store
-    preprocess(_request(world, photos, cache=tmp_path, store_uri=bucket))
-    pushed = pull_store(bucket, store.digest, tmp_path / "there")
+    preprocess(_request(world, photos, cache=tmp_path, store_uri=f"{bucket}/ours"))
+    pushed = pull_store(f"{bucket}/ours", store.digest, tmp_path / "there")
     assert pushed.digest == store.digest
 
     def denied(*arguments: object) -> None:
         raise AssertionError("written again")
 
     monkeypatch.setattr("lesion_transfer.data.remote._Remote.write", denied)
-    preprocess(_request(world, photos, cache=tmp_path, store_uri=bucket))
+    preprocess(_request(world, photos, cache=tmp_path, store_uri=f"{bucket}/ours"))
 
 
 def test_another_machine_takes_the_store_from_s3(
     world: Any, photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = preprocess(_request(world, photos, cache=tmp_path / "a", store_uri=bucket)).store
+    built = preprocess(
+        _request(world, photos, cache=tmp_path / "a", store_uri=f"{bucket}/ours")
+    ).store
 
     def never(*arguments: object) -> None:
         raise AssertionError("built again")
 
     monkeypatch.setattr("lesion_transfer.data.build.fill", never)
-    pulled = preprocess(_request(world, photos, cache=tmp_path / "b", store_uri=bucket)).store
+    pulled = preprocess(
+        _request(world, photos, cache=tmp_path / "b", store_uri=f"{bucket}/ours")
+    ).store
     assert (pulled.digest, pulled.path.parent.parent) == (built.digest, tmp_path / "b")
