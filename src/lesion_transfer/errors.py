@@ -1,4 +1,4 @@
-"""The one error a user can cause, and may be shown without a traceback."""
+"""The error a user can cause, and may be shown without a traceback."""
 
 
 class UserError(Exception):
@@ -27,3 +27,7 @@ class UserError(Exception):
         if next_step:
             lines.append(f"Next step: {next_step}")
         super().__init__("\n".join(lines))
+
+
+class TrainingDivergedError(UserError):
+    """The loss, or an answer of the network, became infinite or not a number."""

@@ -109,6 +109,27 @@ def test_features_of_three_axes_are_refused(tmp_path: Path):
     assert "feature_layer=" in raised.value.next_step
 
 
+@pytest.mark.parametrize("outputs", [list, lambda each: dict(zip("ab", each, strict=True))])
+def test_a_network_of_several_outputs_needs_a_feature_layer(tmp_path: Path, outputs):
+    image = keras.Input((SIZE, SIZE, 3))
+    each = [layers.Conv2D(n, 3, name=f"maps{n}")(image) for n in (2, 5)]
+    keras.Model(image, outputs(each)).save(tmp_path / "two.keras")
+    with pytest.raises(UserError, match="backbone=two: the network has 2 outputs") as raised:
+        KerasFile(tmp_path / "two.keras", None, None).build(SIZE, imagenet=True, seed=0)
+    assert "feature_layer=" in raised.value.next_step
+    network = KerasFile(tmp_path / "two.keras", "maps5", None).build(SIZE, imagenet=True, seed=0)
+    assert network.output_shape == (None, 5)
+
+
+def test_a_file_of_a_mixed_training_computes_in_float32(
+    file: Path, model: keras.Model, tmp_path: Path
+):
+    in_precision(model, "bfloat16").save(tmp_path / "mixed.keras")
+    network = KerasFile(tmp_path / "mixed.keras", None, None).build(SIZE, imagenet=True, seed=0)
+    assert same_weights(network, model)
+    assert_allclose(run(network), run(model), atol=1e-5)
+
+
 def test_the_scaling_asked_for_is_applied(file: Path, model: keras.Model):
     network = KerasFile(file, None, "unit").build(SIZE, imagenet=True, seed=0)
     assert_allclose(run(network), run(model, IMAGES / 255), atol=1e-5)

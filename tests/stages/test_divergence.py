@@ -1,9 +1,9 @@
 import pytest
 
+from lesion_transfer.errors import TrainingDivergedError
 from lesion_transfer.stages.folds import evaluate
 from lesion_transfer.stages.requests import EvaluateRequest
 from lesion_transfer.tracking import Kind, Tag
-from lesion_transfer.training.loop import TrainingDivergedError
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -49,6 +50,31 @@ def test_a_training_is_not_done_again_where_a_fold_is_killed_after_it(
     straight = evaluate(EvaluateRequest(**options))
     assert done.auc == straight.folds[0].auc
     assert not list((fresh.folder / "cache" / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_a_fold_killed_within_its_training_goes_on_there(fresh, monkeypatch: pytest.MonkeyPatch):
+    options = fresh.options(source="none", folds="1x1", seed=12)
+    trained: list[int] = []
+
+    def epoch(self: Trainer, number: int, *given: Any) -> dict[str, float]:
+        if number == 2 and not trained.count(2):
+            trained.append(2)
+            raise KeyboardInterrupt
+        trained.append(number)
+        return original(self, number, *given)
+
+    original = Trainer._epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(stages_finetune, "Checkpoint", partial(Checkpoint, every_seconds=0))
+        patch.setattr(Trainer, "_epoch", epoch)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(EvaluateRequest(**options))
+        (done,) = evaluate(EvaluateRequest(**options)).folds
+    assert trained == [1, 2, 2]
+    assert fresh.epochs_logged(done.run_id) == 2
+    fresh.enter(f"{fresh.experiment} at once")
+    assert done.auc == evaluate(EvaluateRequest(**options)).folds[0].auc
 
 
 RUN = """

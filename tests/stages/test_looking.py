@@ -47,9 +47,16 @@ def test_it_is_drawn_for_real_pictures_unless_it_is_declined(world):
         assert arm.images_looked_at == 4
 
 
-def test_without_it_there_is_no_figure(fresh):
-    evaluate(EvaluateRequest(**fresh.options(source="none", folds="1x1")))
+def test_without_it_there_is_no_figure_and_asked_for_later_it_is_said_how_to_get_it(fresh, capsys):
+    options = fresh.options(source="none", folds="1x1")
+    evaluate(EvaluateRequest(**options))
     (fold,) = fresh.runs(Kind.FOLD)
     logged = {item.path for item in fresh.client.list_artifacts(fold.info.run_id)}
     assert "roc.png" in logged
     assert "looking.png" not in logged
+    capsys.readouterr()
+    assert evaluate(EvaluateRequest(**options, looking=4)).folds[0].reused
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1x1: complete already, without the figure of where the model looks; force=true" in said
+    evaluate(EvaluateRequest(**options))
+    assert "without the figure" not in capsys.readouterr().out

@@ -84,6 +84,15 @@ def test_overrides_are_nested_as_the_protocol_is():
     }
 
 
+def test_epochs_are_those_of_what_the_command_trains():
+    one = PretrainRequest(epochs=3).load_protocol()
+    other = FinetuneRequest(epochs=3).load_protocol()
+    untouched = FinetuneRequest().load_protocol()
+    assert (one.pretrain.epochs, one.finetune) == (3, untouched.finetune)
+    assert (other.finetune.epochs, other.pretrain) == (3, untouched.pretrain)
+    assert one.name == other.name == f"{untouched.name}+epochs=3"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"image_size": 7}, {"image_size": 4096}, {"max_rejected": 1.1}, {"seed": -1}],

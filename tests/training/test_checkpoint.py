@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from test_loop import data, network, same, spec
 
-from lesion_transfer.errors import UserError
+from lesion_transfer.errors import TrainingDivergedError, UserError
 from lesion_transfer.protocols import Augmentation
 from lesion_transfer.training.batches import Examples
 from lesion_transfer.training.checkpoint import Checkpoint
@@ -97,10 +97,44 @@ def test_a_damaged_checkpoint_is_named(tmp_path, kept: float):
     assert "delete it" in error.value.next_step
 
 
-def test_training_stops_when_patience_is_at_an_end():
-    trainer = Trainer(network(), 2, spec(epochs=30, learning_rate=0.2, patience=2))
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_training_stops_when_patience_is_at_an_end(select: str):
+    trainer = Trainer(network(), 2, spec(epochs=30, learning_rate=0.2, patience=2, select=select))
     done = trainer.fit(network().get_weights(), *data(noise=120), 0)
-    assert len(done.history) == done.best_epoch + 2 < 30
+    lowest = int(done.history["val_loss"].argmin()) + 1
+    assert len(done.history) == lowest + 2 < 30
+    assert done.best_epoch == (lowest if select == "best" else lowest + 2)
+
+
+def test_the_state_is_not_gathered_where_no_checkpoint_is_due(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    def gathered(*given: object) -> None:
+        raise AssertionError("gathered")
+
+    trainer = Trainer(network(), 2, spec(epochs=2))
+    monkeypatch.setattr(trainer, "_state", gathered)
+    checkpoint = Checkpoint(tmp_path / "training.npz", every_seconds=1000)
+    trainer.fit(network().get_weights(), *data(), 0, checkpoint=checkpoint)
+
+
+def test_a_diverged_training_leaves_no_checkpoint(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """A resumed one would diverge again; with another learning rate it is another training."""
+    path = tmp_path / "training.npz"
+    trainer, epoch = Trainer(network(), 2, spec(epochs=3)), Trainer._epoch
+
+    def diverges(self: Trainer, number: int, *given: object) -> dict[str, float]:
+        if number == 3:
+            assert path.exists()
+            self.classifier.set_weights([w * np.nan for w in self.classifier.get_weights()])
+        return epoch(self, number, *given)
+
+    monkeypatch.setattr(Trainer, "_epoch", diverges)
+    with pytest.raises(TrainingDivergedError):
+        trainer.fit(
+            network().get_weights(), *data(), 0, checkpoint=Checkpoint(path, every_seconds=0)
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_training_that_was_at_its_end_stays_there(tmp_path):

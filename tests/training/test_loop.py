@@ -4,15 +4,11 @@ import pytest
 from keras import layers
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lesion_transfer.errors import UserError
+from lesion_transfer.errors import TrainingDivergedError, UserError
 from lesion_transfer.evaluation.metrics import cross_entropy
 from lesion_transfer.protocols import Augmentation, Training
 from lesion_transfer.training.batches import Examples
-from lesion_transfer.training.loop import (
-    Fit,
-    Trainer,
-    TrainingDivergedError,
-)
+from lesion_transfer.training.loop import Fit, Trainer
 from lesion_transfer.training.optimizers import learning_rate
 from lesion_transfer.training.predict import predict
 

@@ -62,6 +62,12 @@ class Backbone(ABC):
         keras.utils.set_random_seed(seed)
         core = self.core(size, imagenet)
         features = core.output
+        if not isinstance(features, keras.KerasTensor):
+            raise UserError(
+                f"backbone={self.name}: the network has {len(features)} outputs",
+                expected="one: (batch, features) or (batch, height, width, channels)",
+                next_step="name the layer whose output to take with feature_layer=",
+            )
         if len(features.shape) == 4:
             features = layers.GlobalAveragePooling2D(name="features")(features)
         elif len(features.shape) != 2:

@@ -9,6 +9,7 @@ import keras
 from lesion_transfer.errors import UserError
 from lesion_transfer.models.backbone import Backbone, cut_at
 from lesion_transfer.models.files import file_digest, load_network
+from lesion_transfer.models.precision import in_precision
 from lesion_transfer.models.scaling import scale_input
 from lesion_transfer.models.transfer import set_weights
 
@@ -28,7 +29,9 @@ class KerasFile(Backbone):
 
     def core(self, size: int, imagenet: bool) -> keras.Model:
         """See :meth:`Backbone.core`."""
-        model = load_network(self.path)
+        model = in_precision(
+            load_network(self.path), "float32"
+        )  # it may come from a mixed training
         shape = model.input_shape
         fits = isinstance(shape, tuple) and len(shape) == 4
         if not fits or any(

@@ -16,6 +16,7 @@ from lesion_transfer.stages.arm import PlannedArm
 from lesion_transfer.stages.evaluate import evaluate_fold
 from lesion_transfer.stages.extract import fold_features, mark_features
 from lesion_transfer.stages.finetune import fold_network, log_network
+from lesion_transfer.stages.looking import LOOKING_FIGURE
 from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.requests import ArmRequest
 from lesion_transfer.stages.summary import stored_folds, sum_up
@@ -93,7 +94,24 @@ def _command(request: ArmRequest, until: Step) -> ArmResult:
     with workspace(request) as ws:
         planned = plan(ws, request)
         ws.progress.start(len(planned.folds), "folds")
-        return run_arm(ws, planned, until, adopt=True)
+        result = run_arm(ws, planned, until, adopt=True)
+        if request.looking and until is Step.EVALUATE:
+            _note_missing_figures(ws, result)
+        return result
+
+
+def _note_missing_figures(ws: Workspace, result: ArmResult) -> None:
+    """Say so where folds were complete without the figures that this request asks for."""
+    lacking = [
+        str(fold.fold)
+        for fold in result.folds
+        if fold.reused and not ws.tracker.has_artifact(fold.run_id, LOOKING_FIGURE)
+    ]
+    if lacking:
+        ws.progress.note(
+            f"{', '.join(lacking)}: complete already, without the figure of where the model looks; "
+            "force=true computes them anew, with it"
+        )
 
 
 def run_arm(

@@ -156,8 +156,18 @@ class PretrainRequest(NetworkRequest):
     summary = "Train a source network (for example on retina images) and log it."
 
     source: str = Field("retinopathy", description="chain such as imagenet or imagenet+retinopathy")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="of each link's training; not given: the protocol's, as in the sources of "
+        "folds, which other epochs make another source: use it there as runs:/… or models:/…",
+    )
 
     _check_source = field_validator("source")(_source)
+
+    def overrides(self) -> dict[str, Any]:
+        """See :meth:`DataRequest.overrides`."""
+        return super().overrides() | {"finetune": {}, "pretrain": {"epochs": self.epochs}}
 
 
 class ArmRequest(NetworkRequest):

@@ -76,10 +76,13 @@ class Checkpoint:
         self._before = before_saving
         self._last = time.monotonic()
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save; to gather the state of a large network takes seconds."""
+        return time.monotonic() - self._last >= self._every
+
     def save(self, state: State) -> None:
-        """Write the state, if it is time; a kill at any moment leaves the old one or the new."""
-        if time.monotonic() - self._last < self._every:
-            return
+        """Write the state; a kill at any moment leaves the old one or the new."""
         self._before()
         meta = {
             "history": state.history,

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lesion_transfer.errors import UserError
+from lesion_transfer.errors import TrainingDivergedError, UserError
 from lesion_transfer.evaluation.metrics import auc, cross_entropy
 from lesion_transfer.models.precision import in_precision
 from lesion_transfer.protocols import Training
@@ -57,10 +57,6 @@ BATCH_NORM_MOMENTUM = 0.9
 
 LOSSES_AHEAD = 4
 """Steps that an accelerator may be given before the loss of an earlier one is waited for."""
-
-
-class TrainingDivergedError(UserError):
-    """The loss became infinite or not a number."""
 
 
 class Trainer:
@@ -157,17 +153,21 @@ class Trainer:
         history = list(state.history) if state is not None else []
         best = state.best if state is not None else None
         for epoch in range(len(history) + 1, self.spec.epochs + 1):
-            waited = 0 if best is None else epoch - 1 - best.epoch
-            if self.spec.patience is not None and waited >= self.spec.patience:
+            if self.spec.patience is not None and _waited(history) >= self.spec.patience:
                 break  # asked before an epoch, for a checkpoint may be of the last one
-            row = self._epoch(epoch, training, seed, feed)
-            raw = self._swap_in_average()
-            probabilities = predict(self.model, validation.images, validation.rows)
-            if not np.isfinite(probabilities).all():  # no step comes after the last to show it
-                raise TrainingDivergedError(
-                    f"the network's answers are no longer numbers after epoch {epoch}",
-                    next_step="lower the protocol's learning_rate",
-                )
+            try:
+                row = self._epoch(epoch, training, seed, feed)
+                raw = self._swap_in_average()
+                probabilities = predict(self.model, validation.images, validation.rows)
+                if not np.isfinite(probabilities).all():  # no step comes after the last to show it
+                    raise TrainingDivergedError(
+                        f"the network's answers are no longer numbers after epoch {epoch}",
+                        next_step="lower the protocol's learning_rate",
+                    )
+            except TrainingDivergedError:
+                if checkpoint is not None:
+                    checkpoint.remove()  # going on from there would end the same way
+                raise
             row["val_loss"] = cross_entropy(validation.labels, probabilities)
             row["val_auc"] = auc(validation.labels, probabilities)
             history.append(row)
@@ -177,7 +177,7 @@ class Trainer:
                 best = Best(row["val_loss"], epoch, weights, probabilities)
             if raw is not None:
                 self.model.set_weights(raw)
-            if checkpoint is not None:
+            if checkpoint is not None and checkpoint.due:
                 checkpoint.save(self._state(history, best))
         if best is None:
             raise ValueError("a training has at least one epoch")
@@ -282,6 +282,12 @@ class Trainer:
         """
         averages = self.optimizer._model_variables_moving_average
         yield from zip(averages, self.model.trainable_variables, strict=True)
+
+
+def _waited(history: list[dict[str, float]]) -> int:
+    """Epochs since the one of the lowest validation loss, whichever is kept."""
+    losses = [row["val_loss"] for row in history]
+    return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
 
 def _copies(variables: Iterable[keras.Variable]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The compiled training step."""
+"""The training step, as Keras compiles it."""
 
 from __future__ import annotations
 
@@ -33,5 +33,8 @@ def trained_by(
         loss=keras.losses.CategoricalCrossentropy(
             label_smoothing=label_smoothing, reduction="mean_with_sample_weight"
         ),
+        # XLA on JAX. On TensorFlow a traced graph, which on processors is faster (docs/results.md);
+        # on PyTorch its own kernels one by one.
+        jit_compile="auto",
     )
     return trained
