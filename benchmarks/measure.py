@@ -1,10 +1,41 @@
 """What the benchmarks of networks share: a data set of noise, medians, and the machine's peak."""
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+
+from lesion_transfer.tracking import Kind, Run, Tracker, Unit
+
+
+class Clock:
+    """A function, and the seconds that its calls took."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return self.function(*given, **named)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+@contextmanager
+def tracked_fold() -> Iterator[tuple[Path, Run]]:
+    """Yield a temporary folder and an open run of a tracking database in it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tracker = Tracker({"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"})
+        with tracker.open(Unit(Kind.FOLD, "benchmark", "fold", "Trained for its time.")) as run:
+            yield folder, run
 
 
 def noise(count: int, side: int) -> np.ndarray:
