@@ -5,7 +5,9 @@ Run by test_backends.py, in a process of its own, since Keras chooses its backen
 
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,11 +18,13 @@ from lesion_transfer.models.fold_model import compose, head_model
 from lesion_transfer.models.normalization import LocalResponseNormalization
 from lesion_transfer.models.openvino import OpenVinoNetwork
 from lesion_transfer.models.precision import in_precision
+from lesion_transfer.models.views import viewed
 from lesion_transfer.protocols import SVM, Augmentation, Training
 from lesion_transfer.stages.features import read_features, write_features
 from lesion_transfer.training.augment import draw
 from lesion_transfer.training.augment_device import augmented, device_feed
 from lesion_transfer.training.batches import Examples
+from lesion_transfer.training.checkpoint import Checkpoint
 from lesion_transfer.training.loop import Trainer
 from lesion_transfer.training.predict import outputs, predict
 
@@ -44,16 +48,50 @@ ALL = PLAIN.model_copy(
         "augmentation": AUGMENTATION,
     }
 )
+WEIGHED = PLAIN.model_copy(
+    update={
+        "ema": 0.5,
+        "accumulate": 2,
+        "balance": "weights",
+        "augmentation": Augmentation(mixup=0.4),
+    }
+)
 
 
-def fit(trainer: Trainer, start: list[np.ndarray], images: np.ndarray) -> list[np.ndarray]:
+class KilledError(Exception):
+    """Ends a training in its second epoch."""
+
+
+def killed(epoch: int, metrics: dict[str, float]) -> None:
+    if epoch > 1:
+        raise KilledError
+
+
+def fit(
+    trainer: Trainer, start: list[np.ndarray], images: np.ndarray, **options: Any
+) -> list[np.ndarray]:
     """Train on three quarters of the images; return the history, then all weights."""
-    labels = np.arange(len(images)) % 2
+    # Classes of one size, but where their weights are to matter.
+    labels = np.arange(len(images)) % (3 if trainer.spec.balance == "weights" else 2) % 2
     rows = np.arange(len(images))
     cut = 3 * len(images) // 4
     parts = (Examples(images, part, labels[part]) for part in (rows[:cut], rows[cut:]))
-    done = trainer.fit(start, *parts, 3)
+    done = trainer.fit(start, *parts, 3, **options)
     return [done.history.to_numpy(), done.val_probabilities, *trainer.model.get_weights()]
+
+
+def resumed(trainer: Trainer, start: list[np.ndarray], images: np.ndarray) -> list[np.ndarray]:
+    """Train as :func:`fit` does, but killed in the second epoch and begun again."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder, "training.npz"), every_seconds=0)
+        with suppress(KilledError):
+            fit(trainer, start, images, on_epoch=killed, checkpoint=checkpoint)
+        assert checkpoint.load() is not None
+        return fit(trainer, start, images, checkpoint=checkpoint)
+
+
+def equal(fits: list[list[np.ndarray]]) -> np.ndarray:
+    return np.array(all(np.array_equal(one, two) for one, two in zip(*fits, strict=True)))
 
 
 def pytorchs_normalisation() -> np.ndarray:
@@ -131,13 +169,19 @@ def main(folder: Path) -> None:
         start = network.get_weights()
         trainer = Trainer(load_network(path), 2, ALL)
         fits = [fit(trainer, start, images) for _ in range(2)]
-        equal = all(np.array_equal(one, two) for one, two in zip(*fits, strict=True))
-        found[f"equal {path.stem}"] = np.array(equal)
+        found[f"equal {path.stem}"] = equal(fits)
         found[f"moved {path.stem}"] = np.array(
             any(not np.array_equal(one, two) for one, two in zip(start, fits[0][2:], strict=False))
         )
         found[f"history {path.stem}"] = fits[0][0]
         if path.stem == "small_vgg":
+            found["views"] = extracted(viewed(network, 8), images, "float32")
+            for precision in ("float32", "bfloat16"):
+                spec = WEIGHED.model_copy(update={"precision": precision})
+                trainer = Trainer(load_network(path), 2, spec)
+                whole = fit(trainer, start, images)
+                found[f"weighed {precision}"] = whole[0]
+                found[f"resumed {precision}"] = equal([whole, resumed(trainer, start, images)])
             found["plain"] = fit(Trainer(load_network(path), 2, PLAIN), start, images)[0]
             start = normalised().get_weights()
             end = fit(Trainer(normalised(), 2, PLAIN), start, images)

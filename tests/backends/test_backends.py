@@ -105,10 +105,16 @@ def test_two_trainings_of_one_seed_are_equal_bit_for_bit(
     assert np.isfinite(found[f"history {network}"]).all()
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_killed_training_ends_the_same(run: Callable[[str], Found], backend: str, precision: str):
+    assert run(backend)[f"resumed {precision}"]
+
+
+@pytest.mark.parametrize("kind", [*(f"features {network}" for network in NETWORKS), "views"])
 @pytest.mark.parametrize(("one", "other"), [("tensorflow", "jax"), ("tensorflow", "torch")])
-def test_features_agree(run: Callable[[str], Found], one: str, other: str, network: str):
-    first, second = (run(backend)[f"features {network}"] for backend in (one, other))
+def test_features_agree(run: Callable[[str], Found], one: str, other: str, kind: str):
+    first, second = (run(backend)[kind] for backend in (one, other))
     assert first.std(axis=0).max() > 0.01 * np.abs(first).max()  # pictures differ
     distance = np.linalg.norm(first - second, axis=1) / np.linalg.norm(first, axis=1)
     assert distance.max() < 1e-3
@@ -122,8 +128,9 @@ def test_features_in_bfloat16_are_nearly_those_in_float32(
 ):
     exact, fast = (run(backend)[f"{kind} {network}"] for kind in ("features", "bfloat16"))
     distance = np.linalg.norm(exact - fast, axis=1) / np.linalg.norm(exact, axis=1)
-    assert 0 < distance.max() < 0.1
-    assert np.median(distance) < 0.05
+    typical, worst = (0.05, 0.1) if network == "mobilenet" else (0.01, 0.02)
+    assert 0 < distance.max() < worst
+    assert np.median(distance) < typical
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -145,6 +152,16 @@ def test_a_training_without_dropout_takes_the_same_course(
     for course in ("plain", "plain normalised"):
         assert_allclose(run(one)[course], run(other)[course], rtol=5e-3)
     assert run(one)["moved normalised"].max() > 1e-3
+
+
+@pytest.mark.parametrize(("precision", "gap"), [("float32", 5e-3), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize(("one", "other"), [("tensorflow", "jax"), ("tensorflow", "torch")])
+def test_accumulation_class_weights_mixtures_and_averages_take_the_same_course(
+    run: Callable[[str], Found], one: str, other: str, precision: str, gap: float
+):
+    # Without the AUC: two answers that are nearly equal may change places.
+    first, second = (run(backend)[f"weighed {precision}"][:, :4] for backend in (one, other))
+    assert_allclose(first, second, rtol=gap)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
