@@ -15,6 +15,7 @@ from lesion_transfer.data.store import ImageStore
 from lesion_transfer.models.backbones import Backbone
 from lesion_transfer.protocols import Extraction, Protocol, Training, starting_from
 from lesion_transfer.stages.pretrain import SourceNetwork
+from lesion_transfer.stages.seen import Seen
 from lesion_transfer.study import SCHEMA_VERSION, Arm, Fold, digest
 from lesion_transfer.tracking import Kind, Tag, Unit, flat
 
@@ -184,7 +185,7 @@ class PlannedArm:
     @property
     def tags(self) -> dict[str, str]:
         """What readers need beside the identity, of the arm's run and of each fold's."""
-        tags: dict[str, str] = {
+        tags = (Seen(data=(self.store.digest,)) | self.source.seen).tags | {
             Tag.ARM: self.arm_key,
             Tag.FOLDS_EXPECTED: str(2 * self.protocol.repeats),
             Tag.DATA_DIGEST: self.store.digest,

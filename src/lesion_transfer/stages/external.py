@@ -26,9 +26,10 @@ from lesion_transfer.stages.fold_models import (
     preparation,
 )
 from lesion_transfer.stages.folds import evaluate
-from lesion_transfer.stages.leaks import refuse_training_images
+from lesion_transfer.stages.leaks import refuse_seen_images
 from lesion_transfer.stages.preprocess import prepared
 from lesion_transfer.stages.requests import EvaluateRequest
+from lesion_transfer.stages.seen import seen_by_run
 from lesion_transfer.stages.summary import INTERVALS_FILE
 from lesion_transfer.stages.workspace import Workspace, workspace
 from lesion_transfer.study import SCHEMA_VERSION, digest
@@ -134,7 +135,7 @@ def validate(request: EvaluateRequest, uri: str) -> Validation:
                 f"classes {', '.join(classes)}",
                 expected="a data set with the same classes",
             )
-        refuse_training_images(ws, model.run, data.store)
+        refuse_seen_images(ws, seen_by_run(ws, model.run), data.store)
         unit = _unit(model, uri, data.store)
         known = ws.tracker.find(unit.key, adopt=True) if ws.reusable(unit.key) else None
         if known is not None:

@@ -15,7 +15,7 @@ from lesion_transfer.models.fold_model import compose
 from lesion_transfer.protocols import Preparation
 from lesion_transfer.stages.evaluate import HEAD_MODEL, PREDICTIONS_FILE, read_predictions
 from lesion_transfer.stages.finetune import FOLD_MODEL
-from lesion_transfer.stages.leaks import training_data
+from lesion_transfer.stages.leaks import data_run
 from lesion_transfer.stages.model_files import model_file
 from lesion_transfer.stages.pretrain import NETWORK_FILE
 from lesion_transfer.stages.workspace import Workspace
@@ -96,7 +96,7 @@ def preparation(ws: Workspace, model: FoldModel) -> Preparation:
     UserError
         The run of its data set is gone.
     """
-    manifest = ws.tracker.artifact(training_data(ws, model.run)[0].id, MANIFEST)
+    manifest = ws.tracker.artifact(data_run(ws, model.run.tags[Tag.DATA_DIGEST]).id, MANIFEST)
     prepared = json.loads(manifest.read_text(encoding="utf-8"))["preparation"]
     steps = prepared["steps"]
     return Preparation.model_validate({"size": prepared["size"], "lesion": steps, "retina": steps})

@@ -8,10 +8,12 @@ from lesion_transfer.errors import UserError
 from lesion_transfer.models.openvino import check_openvino
 from lesion_transfer.protocols import Protocol
 from lesion_transfer.stages.arm import PlannedArm
-from lesion_transfer.stages.leaks import refuse_source_images
+from lesion_transfer.stages.leaks import refuse_seen_images
+from lesion_transfer.stages.links import source_data
 from lesion_transfer.stages.preprocess import prepared
-from lesion_transfer.stages.pretrain import find_backbone, source_data, source_network
+from lesion_transfer.stages.pretrain import find_backbone, source_network
 from lesion_transfer.stages.requests import ArmRequest
+from lesion_transfer.stages.seen import seen_by_source
 from lesion_transfer.stages.workspace import Workspace
 from lesion_transfer.study import Arm, Source, parse_folds
 
@@ -54,7 +56,8 @@ def plan(ws: Workspace, request: ArmRequest) -> PlannedArm:
         image_size=protocol.preparation.size,
         seed=protocol.seed,
     )
-    refuse_source_images(ws, request, protocol, backbone, chain, data.store)
+    seen = seen_by_source(ws, request, protocol, backbone, chain)
+    refuse_seen_images(ws, seen, data.store)  # in some fold they are test images
     source = source_network(ws, request, protocol, backbone, chain)
     looked = request.images_looked_at
     return PlannedArm(

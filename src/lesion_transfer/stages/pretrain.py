@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from keras.config import backend
 
-from lesion_transfer.data.adapters import ADAPTERS
 from lesion_transfer.data.designs import labels_for
 from lesion_transfer.data.splits import holdout
 from lesion_transfer.errors import UserError
@@ -25,9 +24,11 @@ from lesion_transfer.models.backbones import (
 from lesion_transfer.models.files import file_digest
 from lesion_transfer.protocols import Protocol, Training, starting_from
 from lesion_transfer.reporting.figures import curves_figure
+from lesion_transfer.stages.links import link_data
 from lesion_transfer.stages.model_files import model_file
 from lesion_transfer.stages.preprocess import PreparedData, prepared
-from lesion_transfer.stages.requests import SYNTHETIC, NetworkRequest, PretrainRequest
+from lesion_transfer.stages.requests import NetworkRequest, PretrainRequest
+from lesion_transfer.stages.seen import Seen, seen_by_source
 from lesion_transfer.stages.workspace import Workspace, workspace
 from lesion_transfer.study import SCHEMA_VERSION, Design, Source, digest, is_stored
 from lesion_transfer.tracking import Kind, Tag, Unit, flat
@@ -38,10 +39,6 @@ from lesion_transfer.training.predict import predict
 
 NETWORK_FILE = "network.keras"
 HELD_OUT_SHARE = 0.2
-STAND_IN = (
-    "the demo's “imagenet” is a stand-in: a network trained on drawn shapes and textures, "
-    "not on ImageNet"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +55,15 @@ class SourceNetwork:
         The run that holds it; None for random weights, which the seed gives again.
     stand_in
         Says so where a link is not what its name promises; else empty.
+    seen
+        What it has been trained on, in all its links.
     """
 
     key: str
     build: Callable[[], Any]
     run_id: str | None
     stand_in: str = ""
+    seen: Seen = field(default_factory=Seen)
 
     @property
     def random(self) -> bool:
@@ -131,73 +131,31 @@ def source_network(
         return SourceNetwork(
             key, lambda: backbone.build(size, imagenet=False, seed=seed), run_id=None
         )
-    link = source.chain[-1]
+    link, seen = source.chain[-1], seen_by_source(ws, request, protocol, backbone, source)
     if link == "imagenet" and backbone.has_imagenet:
         identity = (*backbone.identity, *backbone.weights_identity)
         key = digest(SCHEMA_VERSION, "imagenet", identity, size)
-        unit = _unit(key, request, protocol, backbone, source, "")
+        unit = _unit(key, request, protocol, backbone, source, seen)
         run_id = _logged(ws, unit, adopt, lambda: backbone.build(size, imagenet=True, seed=seed))
-        return SourceNetwork(key, lambda: _load(ws, run_id), run_id)
+        return SourceNetwork(key, lambda: _load(ws, run_id), run_id, seen=seen)
     if is_stored(link):
         path = model_file(ws, link, "source")
         content = file_digest(path, "source", "a Keras model")
         key = digest(SCHEMA_VERSION, "stored, scaled alike", content, backbone.identity, size)
-        unit = _unit(key, request, protocol, backbone, source, "")
+        unit = _unit(key, request, protocol, backbone, source, seen)
         run_id = _logged(ws, unit, adopt, lambda: _stored(backbone, size, seed, path))
-        return SourceNetwork(key, lambda: _load(ws, run_id), run_id)
-    target, root, stand_in = _link_data(request, backbone, link)
+        return SourceNetwork(key, lambda: _load(ws, run_id), run_id, seen=seen)
+    target, root, stand_in = link_data(request, backbone, link)
     parent = source_network(ws, request, protocol, backbone, source.parent)
     stand_in = stand_in or parent.stand_in
     data = prepared(ws, request, protocol, target, root)
     spec = starting_from(protocol.pretrain, random=parent.random)
     key = digest(SCHEMA_VERSION, "trained", backend(), parent.key, data.store.digest, spec, seed)
-    unit = _unit(key, request, protocol, backbone, source, stand_in)
+    unit = _unit(key, request, protocol, backbone, source, seen, stand_in)
     unit = replace(unit, tags={**unit.tags, Tag.DATA_DIGEST: data.store.digest})
     known = ws.tracker.find(key, adopt=adopt) if ws.reusable(key) else None
     run_id = known.id if known else _trained(ws, unit, adopt, parent, data, spec, seed)
-    return SourceNetwork(key, lambda: _load(ws, run_id), run_id, stand_in)
-
-
-def source_data(
-    request: NetworkRequest, backbone: Backbone, source: Source
-) -> list[tuple[str, str | None]]:
-    """Return the data sets, with their folders, that the links of a chain are trained on.
-
-    Raises
-    ------
-    UserError
-        A link is neither a source nor a data set, or the backbone comes with no ImageNet weights.
-    """
-    needed = []
-    for link in source.chain:
-        if not is_stored(link) and not (link == "imagenet" and backbone.has_imagenet):
-            target, root, _ = _link_data(request, backbone, link)
-            needed.append((target, root))
-    return needed
-
-
-def _link_data(
-    request: NetworkRequest, backbone: Backbone, link: str
-) -> tuple[str, str | None, str]:
-    """Return the data set a link trains on, its folder, and what to say if it is a stand-in."""
-    demo = request.target == SYNTHETIC
-    if link == "imagenet":
-        if not demo:
-            raise backbone.no_imagenet()
-        return "synthetic_generic", None, STAND_IN
-    if link == "retinopathy":
-        return (
-            request.source_data or ("synthetic_retinas" if demo else "eyepacs"),
-            request.source_root,
-            "",
-        )
-    if link not in ADAPTERS:
-        raise UserError(
-            f"source: there is none called {link!r}",
-            expected="none, imagenet, retinopathy, models:/<name>@<alias>, runs:/<run id>/<file>, "
-            "or a data set: " + ", ".join(sorted(ADAPTERS)),
-        )
-    return link, request.source_root, ""
+    return SourceNetwork(key, lambda: _load(ws, run_id), run_id, stand_in, seen)
 
 
 def _unit(
@@ -206,7 +164,8 @@ def _unit(
     protocol: Protocol,
     backbone: Backbone,
     source: Source,
-    stand_in: str,
+    seen: Seen,
+    stand_in: str = "",
 ) -> Unit:
     return Unit(
         kind=Kind.SOURCE,
@@ -222,7 +181,7 @@ def _unit(
             "image_size": str(protocol.preparation.size),
             "seed": str(protocol.seed),
         },
-        tags={Tag.STAND_IN: stand_in} if stand_in else {},
+        tags=seen.tags | ({Tag.STAND_IN: stand_in} if stand_in else {}),
         params=flat(protocol.pretrain.model_dump(), "pretrain"),
     )
 

@@ -8,9 +8,10 @@ from lesion_transfer.stages.arms import StoredArm, arm_of
 from lesion_transfer.stages.compare import Comparison, compared
 from lesion_transfer.stages.compare_request import CompareRequest
 from lesion_transfer.stages.folds import complete_folds, run_arm
+from lesion_transfer.stages.links import source_data
 from lesion_transfer.stages.plan import plan
 from lesion_transfer.stages.preprocess import prepared
-from lesion_transfer.stages.pretrain import find_backbone, source_data
+from lesion_transfer.stages.pretrain import find_backbone
 from lesion_transfer.stages.requests import ArmRequest, StudyRequest
 from lesion_transfer.stages.workspace import Workspace, workspace, writable
 from lesion_transfer.study import Design

@@ -66,14 +66,26 @@ def run_of_model(client: MlflowClient, uri: str) -> StoredRun:
         ) from error
 
 
+def experiments(client: MlflowClient) -> list[str]:
+    """Return the ids of all active experiments."""
+    ids: list[str] = []
+    token = None
+    while True:
+        page = client.search_experiments(max_results=PAGE, page_token=token)
+        ids += [str(experiment.experiment_id) for experiment in page]
+        token = page.token
+        if not token:
+            return ids
+
+
 def search(
-    client: MlflowClient, experiment_id: str, tags: Mapping[str, str]
+    client: MlflowClient, experiment_ids: Sequence[str], tags: Mapping[str, str]
 ) -> Iterator[StoredRun]:
     """Yield the active runs that carry all these tags, oldest first."""
     token = None
     while True:
         page = client.search_runs(
-            [experiment_id],
+            [*experiment_ids],
             _carrying(tags),
             max_results=PAGE,
             order_by=["attributes.start_time ASC"],

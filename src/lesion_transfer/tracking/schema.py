@@ -28,6 +28,7 @@ class Tag(StrEnum):
     A run's ``KEY`` says what it was made from. ``NETWORK_KEY`` and ``FEATURES_KEY`` are written
     when its network or features have been logged, so that other runs can use them. An arm's
     ``FOLDS`` names its complete folds with their results, so that tables need not read the folds.
+    ``SEEN`` says what a network and all that it started from were trained on.
     """
 
     KIND = "lt.kind"
@@ -44,6 +45,7 @@ class Tag(StrEnum):
     FOLDS = "lt.folds"
     FOLDS_EXPECTED = "lt.folds_expected"
     DATA_DIGEST = "lt.data_digest"
+    SEEN = "lt.seen"
     STAND_IN = "lt.stand_in"
     CODE_CHANGED = "lt.code_changed"
 

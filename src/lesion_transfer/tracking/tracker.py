@@ -85,11 +85,16 @@ class Tracker:
 
     # --- reading
 
-    def search(
-        self, tags: Mapping[str, str], experiment_id: str | None = None
-    ) -> Iterator[StoredRun]:
-        """Yield the active runs that carry all these tags, oldest first; of this experiment."""
-        return reading.search(self._client, experiment_id or self.experiment_id, tags)
+    def search(self, tags: Mapping[str, str], *experiments: str) -> Iterator[StoredRun]:
+        """Yield the active runs that carry all these tags, oldest first.
+
+        Of this experiment, where no others are given by their ids.
+        """
+        return reading.search(self._client, experiments or (self.experiment_id,), tags)
+
+    def experiments(self) -> list[str]:
+        """Return the ids of all active experiments."""
+        return reading.experiments(self._client)
 
     def intact(self, groups: Sequence[Collection[str]]) -> list[bool]:
         """Return for each group of run ids whether all its runs are active and complete."""
