@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesion_transfer.data.designs import labels_for
+from lesion_transfer.data.designs import graded, labels_for
 from lesion_transfer.errors import UserError
 from lesion_transfer.study import Design
 
@@ -57,3 +57,16 @@ def test_a_single_class_is_refused() -> None:
 def test_an_unknown_diagnosis_is_refused() -> None:
     with pytest.raises(UserError, match="cannot place the diagnosis 'wart'"):
         labels_for(Design.MELANOMA_VS_BENIGN, _index("melanoma", "wart"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "yes"),
+    [
+        (("level_0", "level_1", "level_4"), True),
+        (("actinic_keratosis", "melanoma", "nevus"), False),
+        (("level_0", "none"), False),
+        (("level_1", "level_10", "level_2"), False),  # sorted as text: not in the levels' order
+    ],
+)
+def test_only_levels_have_an_order(classes: tuple[str, ...], yes: bool):
+    assert graded(classes) is yes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -60,3 +62,11 @@ def labels_for(design: Design, index: pd.DataFrame) -> Labelled:
             + (", for example design=melanoma_vs_benign" if "carcinoma" in missing else ""),
         )
     return Labelled(rows, labels, classes)
+
+
+def graded(classes: Iterable[str]) -> bool:
+    """Whether the classes are levels, ``level_0`` and so on, so that some are closer than others.
+
+    Data sets of retinas have them; one of the user's own has where its labels say so.
+    """
+    return all(re.fullmatch(r"level_\d", name) for name in classes)

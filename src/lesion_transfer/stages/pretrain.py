@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from keras.config import backend
 
-from lesion_transfer.data.designs import labels_for
+from lesion_transfer.data.designs import graded, labels_for
 from lesion_transfer.data.splits import holdout
 from lesion_transfer.errors import UserError
 from lesion_transfer.evaluation.metrics import fold_metrics, quadratic_kappa
@@ -241,7 +241,8 @@ def _trained(
         scores = predict(trainer.model, store.images, rows[held_out])
         truth = labels[held_out]
         metrics = fold_metrics(truth, scores, scores, classes)
-        metrics["kappa"] = quadratic_kappa(truth, scores.argmax(axis=1), len(classes))
+        if graded(classes):
+            metrics["kappa"] = quadratic_kappa(truth, scores.argmax(axis=1), len(classes))
         run.metrics({f"held_out_{name}": value for name, value in metrics.items()})
         run.metrics({"best_epoch": fit.best_epoch})
         run.figure(curves_figure(fit.history, fit.best_epoch, unit.name), "curves.png")
