@@ -81,6 +81,35 @@ def test_a_whole_fold_model_is_a_source(world, options, retinas: SourceNetwork):
     assert same(source.build(), fold_model.get_layer("network"))
 
 
+def test_the_data_sets_of_a_chain_lie_in_one_folder_each_under_its_name(
+    world, options, tmp_path: Path
+):
+    rng = np.random.default_rng(0)
+
+    def picture(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (24, 24, 3), np.uint8))
+
+    eyes, lesions = ["image,level"], ["lesion_id,image_id,dx"]
+    for number in range(24):
+        eyes.append(f"{number}_left,{number % 3}")
+        picture(tmp_path / "eyepacs" / "train" / f"{number}_left.jpeg")
+        lesions.append(f"HAM_{number},ISIC_{number},{('mel', 'nv', 'bcc')[number % 3]}")
+        picture(tmp_path / "ham10000" / "HAM10000_images" / f"ISIC_{number}.jpg")
+    (tmp_path / "eyepacs" / "trainLabels.csv").write_text("\n".join(eyes))
+    (tmp_path / "ham10000" / "HAM10000_metadata.csv").write_text("\n".join(lesions))
+    request = {"target": "folder", "source_root": str(tmp_path), "source": "retinopathy+ham10000"}
+    pretrain(PretrainRequest(**options | request))
+    eyes_alone, both = (
+        world.runs(Kind.SOURCE, source=name)[-1].data.metrics
+        for name in ("retinopathy", "retinopathy+ham10000")
+    )
+    # Levels have an order, diagnoses have none.
+    assert {"held_out_kappa", "held_out_auc"} <= eyes_alone.keys()
+    assert "held_out_kappa" not in both
+    assert "held_out_auc" in both
+
+
 def test_a_stored_network_of_another_shape_is_refused(world, options, retinas: SourceNetwork):
     name = f"runs:/{retinas.run_id}/network.keras"
     with pytest.raises(UserError, match="layer 'features' do not fit") as raised:

@@ -121,7 +121,9 @@ class NetworkRequest(DataRequest):
         "synthetic_retinas for synthetic data, else eyepacs",
     )
     source_root: str | None = Field(
-        None, description="folder or address of source_data, as for data_root"
+        None,
+        description="folder or address of source_data, as for data_root; where a chain trains on "
+        "several data sets, what holds each of them under its name",
     )
 
     def overrides(self) -> dict[str, Any]:
