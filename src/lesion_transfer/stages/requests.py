@@ -161,8 +161,8 @@ class PretrainRequest(NetworkRequest):
     epochs: int | None = Field(
         None,
         ge=1,
-        description="of each link's training; not given: the protocol's, as in the sources of "
-        "folds, which other epochs make another source: use it there as runs:/… or models:/…",
+        description="of each link's training; not given: the protocol's. Folds look for a source "
+        "of the protocol's epochs; give them another as source=runs:/… or models:/…",
     )
 
     _check_source = field_validator("source")(_source)
