@@ -7,8 +7,8 @@ its features extracted, as the platform does it, and its time is multiplied. On 
 fold is a whole one; without one it is one epoch of few images, and the rest is extrapolated.
 
 Each epoch is logged to an MLflow database and may be saved in a checkpoint, both in a temporary
-folder. On an accelerator checkpoints are 20 s apart, as in a study; without one they follow every
-epoch, for there an epoch of the whole fold takes longer than that. The training of sources, the
+folder. On an accelerator that is when a study would; without one it is after every epoch, and no
+more of it is counted than the share that a study gives to it. The training of sources, the
 SVMs and the logging of models and results are not in it.
 """
 
@@ -29,7 +29,7 @@ from lesion_transfer.protocols import load_protocol  # noqa: E402
 from lesion_transfer.training import loop  # noqa: E402
 from lesion_transfer.training.augment_device import on_accelerator  # noqa: E402
 from lesion_transfer.training.batches import Batch, Examples, epoch_batches  # noqa: E402
-from lesion_transfer.training.checkpoint import Checkpoint  # noqa: E402
+from lesion_transfer.training.checkpoint import SPACING, Checkpoint  # noqa: E402
 from lesion_transfer.training.predict import predict  # noqa: E402
 
 IMAGES, EPOCHS, SIZE = 975, 60, 224
@@ -80,7 +80,7 @@ def main() -> None:
     with tracked_fold() as (folder, run):
         every = {} if accelerator else {"every_seconds": 0}
         checkpoint = Checkpoint(folder / "fold.npz", before_saving=run.flush, **every)
-        checkpoint.save = saving = Clock(checkpoint.save)
+        checkpoint.offer = saving = Clock(checkpoint.offer)
         began = time.perf_counter()
         trainer.fit(
             initial,
@@ -95,8 +95,10 @@ def main() -> None:
     predict(trainer.network, images, rows)
     extracted = time.perf_counter() - began
 
-    times = IMAGES / given.images  # a checkpoint's size is that of the network
-    fold = (trained * times + saving.seconds) * EPOCHS / given.epochs + extracted * times
+    times = IMAGES / given.images
+    training_all = trained * times * EPOCHS / given.epochs
+    saving_all = min(saving.seconds * EPOCHS / given.epochs, training_all / SPACING)
+    fold = training_all + saving_all + extracted * times
     measured = (given.images, given.epochs) == (IMAGES, EPOCHS)
     where = "an accelerator" if accelerator else "no accelerator"
     print(

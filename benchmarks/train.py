@@ -3,14 +3,14 @@
     python benchmarks/train.py [--backbone vgg_m] [--size 224] [--batch 48] [--batches 4]
 
 The platform reads a memory-mapped store, balances classes of two sizes, augments, validates, logs
-to an MLflow database and writes a checkpoint after every epoch, as it does where an epoch takes
-longer than 20 s. The bare loop and Keras' `fit` do none of that: they take as many steps over
-float32 arrays. Images per second are medians of runs in turns, of images stepped through: an epoch
-of the platform is longer than its training set.
+to an MLflow database and writes a checkpoint. The bare loop and Keras' `fit` do none of that: they
+take as many steps over float32 arrays. Images per second are medians of runs in turns, of images
+stepped through: an epoch of the platform is longer than its training set.
 
-As the others have no validation pass, the platform's speed is given without its own and with it.
-A short epoch overstates what is done once an epoch, so the ratios are given for an epoch of the
-paper's folds too: the seconds of training in proportion, the rest as measured.
+An epoch of a few batches overstates what is done once an epoch, and more so what is done once a
+fold, as is setting all weights. So the ratios are of the steps alone, with what prepares their
+images and reads their losses, and then of an epoch of the paper's folds: with its share of the
+checkpoints, and with its validation, which the others have not.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from lesion_transfer.protocols import Backbone, Training, load_protocol  # noqa:
 from lesion_transfer.tracking import Run  # noqa: E402
 from lesion_transfer.training import loop  # noqa: E402
 from lesion_transfer.training.batches import Examples  # noqa: E402
-from lesion_transfer.training.checkpoint import Checkpoint  # noqa: E402
+from lesion_transfer.training.checkpoint import SPACING, Checkpoint  # noqa: E402
 from lesion_transfer.training.optimizers import optimizer_for  # noqa: E402
 
 PAPERS = 586  # images that an epoch steps through: 439 to train on, two thirds of one class
@@ -52,11 +52,12 @@ class Platform:
     def __init__(self, trainer: loop.Trainer, parts: list[Examples], path: Path, run: Run) -> None:
         self.trainer, self.parts, self.path, self.log = trainer, parts, path, run
         self.initial = trainer.network.get_weights()
-        self.once: list[tuple[float, float]] = []
+        self.spent: list[tuple[float, float, float]] = []
 
     def fit(self) -> int:
         checkpoint = Checkpoint(self.path, every_seconds=0, before_saving=self.log.flush)
-        checkpoint.save = saving = Clock(checkpoint.save)
+        checkpoint.offer = saving = Clock(checkpoint.offer)
+        self.trainer._epoch = training = Clock(partial(loop.Trainer._epoch, self.trainer))
         predict, loop.predict = loop.predict, Clock(loop.predict)
         self.trainer.fit(
             self.initial,
@@ -65,15 +66,14 @@ class Platform:
             on_epoch=lambda epoch, metrics: self.log.metrics(metrics, step=epoch),
             checkpoint=checkpoint,
         )
-        self.once.append((loop.predict.seconds, saving.seconds))
+        self.spent.append((training.seconds, loop.predict.seconds, saving.seconds))
         loop.predict = predict
         checkpoint.remove()
         return int(self.trainer.optimizer.iterations) * self.trainer.spec.batch_size
 
-    def seconds(self) -> tuple[float, float]:
-        """Medians of the seconds of validation and of saving, after the first time."""
-        validating, saving = np.median(self.once[1:], axis=0)
-        return float(validating), float(saving)
+    def seconds(self) -> list[float]:
+        """Medians of the seconds of training, validation and saving, after the first time."""
+        return [float(each) for each in np.median(self.spent[1:], axis=0)]
 
 
 def main() -> None:
@@ -146,25 +146,17 @@ def compare(given: argparse.Namespace, folder: Path, run: Run) -> None:
         ("platform, float32", reference, bare_name, 0.95),
         ("platform, bfloat16", mixed, fit_name, 1.8),
     ):
-        validating, saving = made.seconds()
-        whole = count / speeds[name]
-        training = whole - validating
-        speeds[f"{name}, validation too"] = speeds[name]
+        training, validating, saving = made.seconds()
+        speeds[f"{name}, the whole fit"] = speeds[name]
         speeds[name] = count / training
-        longer = (training - saving) * PAPERS / count + saving
-        ratios = [
-            images / seconds / speeds[other]
-            for images, seconds in (
-                (count, training),
-                (count, whole),
-                (PAPERS, longer),
-                (PAPERS, longer + validating),
-            )
-        ]
+        epoch = training * PAPERS / count
+        saving *= min(1, epoch / (SPACING * saving))  # not after each one, where that takes long
         lines += [
-            f"{name} / {other}: {ratios[0]:.2f}, with validation {ratios[1]:.2f} (goal {goal})",
-            f"  in an epoch of {PAPERS} images: {ratios[2]:.2f}, with validation {ratios[3]:.2f}",
-            f"  once an epoch: validation {validating:.1f} s, checkpoint {saving:.1f} s",
+            f"{name} / {other}: {speeds[name] / speeds[other]:.2f} (goal {goal})",
+            f"  an epoch of {PAPERS} images: {epoch:.1f} s, with its share of checkpoints, "
+            f"{saving:.1f} s: {PAPERS / (epoch + saving) / speeds[other]:.2f}, "
+            f"with validation too, {validating:.1f} s: "
+            f"{PAPERS / (epoch + saving + validating) / speeds[other]:.2f}",
         ]
     flops = 3 * forward_flops(reference.trainer.network)
     report(speeds, bare_name, flops, matrix_peak())

@@ -128,7 +128,7 @@ def test_features_in_bfloat16_are_nearly_those_in_float32(
 ):
     exact, fast = (run(backend)[f"{kind} {network}"] for kind in ("features", "bfloat16"))
     distance = np.linalg.norm(exact - fast, axis=1) / np.linalg.norm(exact, axis=1)
-    typical, worst = (0.05, 0.1) if network == "mobilenet" else (0.01, 0.02)
+    typical, worst = (0.05, 0.1) if network == "mobilenet" else (0.015, 0.025)
     assert 0 < distance.max() < worst
     assert np.median(distance) < typical
 

@@ -5,8 +5,9 @@ from test_loop import data, network, same, spec
 
 from lesion_transfer.errors import TrainingDivergedError, UserError
 from lesion_transfer.protocols import Augmentation
+from lesion_transfer.training import checkpoint as checkpoint_module
 from lesion_transfer.training.batches import Examples
-from lesion_transfer.training.checkpoint import Checkpoint
+from lesion_transfer.training.checkpoint import Best, Checkpoint, State
 from lesion_transfer.training.loop import Trainer
 
 
@@ -116,6 +117,23 @@ def test_the_state_is_not_gathered_where_no_checkpoint_is_due(
     monkeypatch.setattr(trainer, "_state", gathered)
     checkpoint = Checkpoint(tmp_path / "training.npz", every_seconds=1000)
     trainer.fit(network().get_weights(), *data(), 0, checkpoint=checkpoint)
+
+
+def test_savings_that_take_long_are_far_apart(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    now, saved = [0.0], []
+    monkeypatch.setattr(checkpoint_module.time, "monotonic", lambda: now[0])
+    checkpoint = Checkpoint(tmp_path / "training.npz", every_seconds=20)
+    state = State([], Best(0.0, 1, [], np.zeros((1, 2), np.float32)), [], [])
+
+    def gather() -> State:
+        saved.append(now[0])
+        now[0] += 2
+        return state
+
+    for moment in (10, 19, 21, 60, 82, 84, 200):
+        now[0] = moment
+        checkpoint.offer(gather)
+    assert saved == [21, 84, 200]
 
 
 def test_a_diverged_training_leaves_no_checkpoint(tmp_path, monkeypatch: pytest.MonkeyPatch):

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -177,8 +178,8 @@ class Trainer:
                 best = Best(row["val_loss"], epoch, weights, probabilities)
             if raw is not None:
                 self.model.set_weights(raw)
-            if checkpoint is not None and checkpoint.due:
-                checkpoint.save(self._state(history, best))
+            if checkpoint is not None:
+                checkpoint.offer(partial(self._state, history, best))
         if best is None:
             raise ValueError("a training has at least one epoch")
         self.model.set_weights(best.weights)
