@@ -97,7 +97,9 @@ def main() -> None:
 
     times = IMAGES / given.images
     training_all = trained * times * EPOCHS / given.epochs
-    saving_all = min(saving.seconds * EPOCHS / given.epochs, training_all / SPACING)
+    saving_all = saving.seconds * EPOCHS / given.epochs
+    if not accelerator:
+        saving_all = min(saving_all, training_all / SPACING)
     fold = training_all + saving_all + extracted * times
     measured = (given.images, given.epochs) == (IMAGES, EPOCHS)
     where = "an accelerator" if accelerator else "no accelerator"

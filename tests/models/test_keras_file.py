@@ -119,6 +119,11 @@ def test_a_network_of_several_outputs_needs_a_feature_layer(tmp_path: Path, outp
     assert "feature_layer=" in raised.value.next_step
     network = KerasFile(tmp_path / "two.keras", "maps5", None).build(SIZE, imagenet=True, seed=0)
     assert network.output_shape == (None, 5)
+    keras.Model(image, outputs(each)[:1] if outputs is list else {"a": each[1]}).save(
+        tmp_path / "one.keras"
+    )
+    network = KerasFile(tmp_path / "one.keras", None, None).build(SIZE, imagenet=True, seed=0)
+    assert network.output_shape == (None, 2 if outputs is list else 5)
 
 
 def test_a_file_of_a_mixed_training_computes_in_float32(

@@ -118,13 +118,20 @@ def forget(world, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_first_links_have_seen_goes_on_to_the_last(world, target, other, seen):
+def test_what_the_first_links_have_seen_goes_on_to_the_last(world, target, other, seen, capsys):
     further = source(world, source=f"{seen}+retinopathy", source_root=str(other))
     assert refused(world, target, further)
     backbone = source(world, source="imagenet", backbone=seen)
     assert refused(world, target, backbone)
     forget(world, further)
     assert refused(world, target, further)
+    # What an earlier version called imagenet may be any file's weights: that is said, at least.
+    forget(world, backbone)
+    capsys.readouterr()
+    evaluate(request(world, target, source=backbone, finetune=False))
+    assert (
+        f"what imagenet of run {backbone.split('/')[1]} was trained on" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.slow

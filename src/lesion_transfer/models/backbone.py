@@ -61,13 +61,14 @@ class Backbone(ABC):
             raise self.no_imagenet()
         keras.utils.set_random_seed(seed)
         core = self.core(size, imagenet)
-        features = core.output
-        if not isinstance(features, keras.KerasTensor):
+        outputs = keras.tree.flatten(core.output)
+        if len(outputs) > 1:
             raise UserError(
-                f"backbone={self.name}: the network has {len(features)} outputs",
+                f"backbone={self.name}: the network has {len(outputs)} outputs",
                 expected="one: (batch, features) or (batch, height, width, channels)",
                 next_step="name the layer whose output to take with feature_layer=",
             )
+        features = outputs[0]
         if len(features.shape) == 4:
             features = layers.GlobalAveragePooling2D(name="features")(features)
         elif len(features.shape) != 2:

@@ -92,3 +92,9 @@ def resolve_backbone(
 def is_file(name: str) -> bool:
     """Whether a backbone's name means a model file rather than an architecture."""
     return "/" in name or name.endswith((".keras", ".h5"))
+
+
+def is_architecture(name: str) -> bool:
+    """Whether a backbone is one of the platform's or of ``keras.applications``, and no file's."""
+    known = (SmallVGG.name, VGGM.name)
+    return name in known or callable(getattr(keras.applications, name, None))

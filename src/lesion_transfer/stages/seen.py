@@ -7,7 +7,7 @@ from typing import Self
 from lesion_transfer.data.adapters import ADAPTERS
 from lesion_transfer.data.web import shown
 from lesion_transfer.errors import UserError
-from lesion_transfer.models.backbones import Backbone, is_file
+from lesion_transfer.models.backbones import Backbone, is_architecture, is_file
 from lesion_transfer.protocols import Protocol
 from lesion_transfer.stages.links import source_data
 from lesion_transfer.stages.preprocess import prepared
@@ -83,14 +83,16 @@ def seen_by_run(ws: Workspace, run: StoredRun) -> Seen:
         seen = Seen(data=(run.tags[Tag.DATA_DIGEST],))
         links = links[:-1] if run.tags[Tag.KIND] == Kind.SOURCE else links
     for link in links:
+        unknown = Seen(unknown=(f"{link} of run {run.id}",))
         if is_stored(link) and "@" not in link:  # an alias may have meant another model then
             seen |= _seen_by_stored(ws, link)
         elif link in ADAPTERS:
             wanted = {Tag.KIND: Kind.DATASET.value, Tag.STATE: COMPLETE, "dataset": link}
             found = ws.tracker.search(wanted, run.experiment_id)
-            seen |= Seen(data=tuple(data.tags[Tag.DATA_DIGEST] for data in found))
-        elif link != "imagenet":
-            seen |= Seen(unknown=(f"{link} of run {run.id}",))
+            data = tuple(data.tags[Tag.DATA_DIGEST] for data in found)
+            seen |= Seen(data=data) if data else unknown
+        elif link != "imagenet" or not is_architecture(run.tags.get("backbone", "")):
+            seen |= unknown
     return seen
 
 

@@ -20,7 +20,7 @@ from lesion_transfer.errors import UserError
 Arrays = Sequence[npt.NDArray[np.generic]]
 
 SPACING = 30
-"""Savings are at least this many times as far apart as one takes: they cost 3 % of a training."""
+"""Savings are at least this many times as far apart as one takes: 3 % of the time goes into them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,19 @@ class Checkpoint:
         before_saving: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
-        self._every = every_seconds
+        self._every = self._wait = every_seconds
         self._before = before_saving
         self._last = time.monotonic()
 
     def offer(self, gather: Callable[[], State]) -> None:
         """Save what ``gather`` returns, if it is time; else it is not asked for."""
         began = time.monotonic()
-        if began - self._last < self._every:
+        if began - self._last < self._wait:
             return
         self._save(gather())
         self._last = time.monotonic()
         if self._every:
-            self._every = max(self._every, SPACING * (self._last - began))
+            self._wait = max(self._every, SPACING * (self._last - began))
 
     def _save(self, state: State) -> None:
         """Write the state; a kill at any moment leaves the old one or the new."""

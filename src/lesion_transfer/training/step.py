@@ -33,8 +33,8 @@ def trained_by(
         loss=keras.losses.CategoricalCrossentropy(
             label_smoothing=label_smoothing, reduction="mean_with_sample_weight"
         ),
-        # XLA on JAX. On TensorFlow a traced graph, which on processors is faster (docs/results.md);
-        # on PyTorch its own kernels one by one.
+        # XLA on JAX, and on TensorFlow with a GPU; on processors TensorFlow's own graph, which is
+        # faster (docs/results.md); on PyTorch its kernels one by one.
         jit_compile="auto",
     )
     return trained
