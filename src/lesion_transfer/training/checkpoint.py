@@ -20,7 +20,7 @@ from lesion_transfer.errors import UserError
 Arrays = Sequence[npt.NDArray[np.generic]]
 
 SPACING = 30
-"""Savings are at least this many times as far apart as one takes: 3 % of the time goes into them."""
+"""Savings are at least this many times as far apart as one takes: 3 % of the time is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
