@@ -1,4 +1,4 @@
-"""What the benchmarks of networks share: a data set of noise, medians, and the machine's peak."""
+"""What the benchmarks of networks share: noise, a run to log to, medians, the machine's peak."""
 
 import tempfile
 import time

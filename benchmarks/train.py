@@ -47,7 +47,7 @@ PAPERS = 586  # images that an epoch steps through: 439 to train on, two thirds 
 
 
 class Platform:
-    """Trains for one epoch, and keeps the seconds that validation and saving took each time."""
+    """Trains for one epoch, and keeps the seconds of its steps, validation and saving."""
 
     def __init__(self, trainer: loop.Trainer, parts: list[Examples], path: Path, run: Run) -> None:
         self.trainer, self.parts, self.path, self.log = trainer, parts, path, run

@@ -62,7 +62,7 @@ def resolve_backbone(
     matlab = weights is not None and weights.suffix == ".mat"
     if weights is not None and matlab and name in VeryDeep.names:
         return VeryDeep(name, feature_layer, weights)
-    application = path is None and callable(getattr(keras.applications, name, None))
+    application = path is None and _is_application(name)
     if weights is not None and (matlab or not application):
         raise UserError(
             f"weights={weights} are none that backbone={name} takes",
@@ -96,5 +96,8 @@ def is_file(name: str) -> bool:
 
 def is_architecture(name: str) -> bool:
     """Whether a backbone is one of the platform's or of ``keras.applications``, and no file's."""
-    known = (SmallVGG.name, VGGM.name)
-    return name in known or callable(getattr(keras.applications, name, None))
+    return name in (SmallVGG.name, VGGM.name) or _is_application(name)
+
+
+def _is_application(name: str) -> bool:
+    return callable(getattr(keras.applications, name, None))

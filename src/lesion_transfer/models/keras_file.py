@@ -29,9 +29,8 @@ class KerasFile(Backbone):
 
     def core(self, size: int, imagenet: bool) -> keras.Model:
         """See :meth:`Backbone.core`."""
-        model = in_precision(
-            load_network(self.path), "float32"
-        )  # it may come from a mixed training
+        # A file may come from a mixed training; float32 is the reference whatever it was.
+        model = in_precision(load_network(self.path), "float32")
         shape = model.input_shape
         fits = isinstance(shape, tuple) and len(shape) == 4
         if not fits or any(

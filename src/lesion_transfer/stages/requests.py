@@ -114,7 +114,13 @@ class NetworkRequest(DataRequest):
         description="what a model file expects of 0-255 RGB: none, unit, symmetric, caffe or "
         "torch; not given: the protocol's",
     )
-    epochs: int | None = Field(None, ge=1, description="of fine-tuning; not given: the protocol's")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="of fine-tuning, in pretrain of each link's training; not given: the "
+        "protocol's. Folds look for a source of the protocol's epochs: give them one of others as "
+        "source=runs:/… or models:/…",
+    )
     source_data: str | None = Field(
         None,
         description="data set that the source's retinopathy link trains on; not given: "
@@ -158,12 +164,6 @@ class PretrainRequest(NetworkRequest):
     summary = "Train a source network (for example on retina images) and log it."
 
     source: str = Field("retinopathy", description="chain such as imagenet or imagenet+retinopathy")
-    epochs: int | None = Field(
-        None,
-        ge=1,
-        description="of each link's training; not given: the protocol's. Folds look for a source "
-        "of the protocol's epochs; give them another as source=runs:/… or models:/…",
-    )
 
     _check_source = field_validator("source")(_source)
 
