@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import lesion_transfer
 from lesion_transfer.evaluation.svm import LinearHead, fit_head
 from lesion_transfer.models.backbones import SmallVGG
 from lesion_transfer.models.fold_model import compose, disagreement, head_model
@@ -84,10 +85,13 @@ def test_disagreement_is_the_largest_difference(
     assert disagreement(model, IMAGES, wrong) == pytest.approx(0.25, abs=1e-4)
 
 
+SOURCE = Path(lesion_transfer.__file__).parents[1]
+"""Where an editable installation finds the package."""
+
 ALONE = """
 import sys
 sys.meta_path = [f for f in sys.meta_path if "editable" not in (repr(f) + str(f.__class__)).lower()]
-sys.path = [p for p in sys.path if not p.rstrip("/").endswith("main/src")]
+sys.path = [p for p in sys.path if p.rstrip("/") != sys.argv[2]]
 try:
     import lesion_transfer
 except ImportError:
@@ -122,7 +126,7 @@ def test_a_saved_fold_model_needs_keras_alone(network: keras.Model, tmp_path: Pa
     compose(network, head_model(head), views).save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", IMAGES)
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, str(tmp_path)],
+        [sys.executable, "-I", "-c", ALONE, str(tmp_path), str(SOURCE)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
